@@ -1,0 +1,1 @@
+"""Seatrial: a small service that shows how a container is operated."""

@@ -1,0 +1,30 @@
+"""Problem details for HTTP APIs (RFC 9457): the one shape of every error, whoever answers it.
+
+Used by the pages, by the server for what never becomes a request, and by the ops listener.
+"""
+
+import json
+from http import HTTPStatus
+
+CONTENT_TYPE = "application/problem+json"
+
+
+def problem(
+    status: int, detail: str, *, kind: str = "about:blank", instance: str = "", request_id: str = "", **more: object
+) -> bytes:
+    """A problem document in UTF-8.
+
+    ``kind`` is the ``type`` member, a URI reference; "about:blank" says that the status explains itself. ``instance``
+    is the path that was asked for. ``more`` are extension members. A surrogate in any text is escaped, so it never
+    raises for text.
+    """
+    try:
+        title = HTTPStatus(status).phrase
+    except ValueError:
+        title = "Error"
+    document: dict[str, object] = {"type": kind, "title": title, "status": status, "detail": detail}
+    if instance:
+        document["instance"] = instance
+    if request_id:
+        document["request_id"] = request_id
+    return json.dumps(document | more).encode()

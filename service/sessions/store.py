@@ -1,0 +1,86 @@
+"""What a session store promises. Each store is a module of its own beside this one.
+
+A session is a record of named values (JSON) and named counters (whole numbers). There are three operations, each one
+round trip and each atomic in the store: ``read``, ``apply`` and ``delete``. All that is decided about a session while
+it is written (does it still exist, is it too large, is a counter over its limit) is decided by the store in that step,
+so that a request in flight can't bring back a session that was ended, and two requests can't lose each other's update.
+
+Keys are made by the session interface: the SHA-256 of the cookie's random bits, in hex.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer in time, refused, or made no sense. The message names no secret."""
+
+
+class Refusal(Enum):
+    """Why a change was not applied. Nothing of it was."""
+
+    GONE = "gone"  # there is no such session (any more)
+    TOO_LARGE = "too-large"  # the record would be over ``max_bytes``
+    OVER_LIMIT = "over-limit"  # a counter would be over its limit
+    CONFLICT = "conflict"  # a counter was not what ``expect`` said
+
+
+@dataclass(frozen=True)
+class Record:
+    """A session as the store has it."""
+
+    values: Mapping[str, bytes]  # JSON, as it was written
+    counters: Mapping[str, int]
+    created: float  # seconds since the epoch, by the store's clock where it has one
+    expires: float  # when it ends unless it is used again; seconds since the epoch
+
+
+@dataclass(frozen=True)
+class Change:
+    """One atomic step on a session. Everything in it happens, or nothing does."""
+
+    set: Mapping[str, bytes] = field(default_factory=dict)  # values to put, JSON
+    delete: frozenset[str] = frozenset()  # values to drop
+    add: Mapping[str, int] = field(default_factory=dict)  # counters to change, by how much; never below 0
+    put: Mapping[str, int] = field(default_factory=dict)  # counters to set
+    at_most: Mapping[str, int] = field(default_factory=dict)  # refuse (OVER_LIMIT) if an added counter came out above
+    expect: Mapping[str, int] = field(
+        default_factory=dict
+    )  # refuse (CONFLICT) if a counter is not this now; missing is 0
+    create: bool = False  # begin the session where there is none
+    new_key: str | None = None  # the record moves there, and the old key opens nothing
+
+
+@dataclass(frozen=True)
+class Applied:
+    """The change was applied; the counters are as they are after it."""
+
+    counters: Mapping[str, int]
+
+
+class SessionStore(Protocol):
+    """A place where sessions live.
+
+    Every method may raise StoreUnavailable, answers within the store's timeout (seconds, given at construction), and
+    may be called from many threads at once. A stored session ends ``idle_lifetime`` after it was last read or written,
+    and ``absolute_lifetime`` after it was created, whichever is first.
+    """
+
+    name: str  # "redis", "memcached", "memory"
+
+    def read(self, key: str) -> Record | None:
+        """The session, its idle lifetime begun anew; None where there is none. One round trip."""
+
+    def apply(self, key: str, change: Change) -> Applied | Refusal:
+        """One atomic step; see Change. It slides the idle lifetime. One round trip where nothing contends."""
+
+    def delete(self, key: str) -> None:
+        """The session is gone when this returns. Deleting what is not there is no error."""
+
+    def check(self) -> None:
+        """Ask the store whether it can serve (it can be written to); StoreUnavailable says why it can't."""
+
+    def close(self) -> None:
+        """Give back connections. Nothing is called after this."""

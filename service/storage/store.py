@@ -1,0 +1,104 @@
+"""What an object store promises. Each store is a module of its own beside this one.
+
+Bodies stream both ways as iterators of bytes, in bounded memory whatever their size. An object appears whole or not at
+all. Its generation changes with every write and names that write; a precondition on it is decided by the store.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+GENERATION_OF_NOTHING = 0  # as a precondition: there must be no such object
+
+
+class StorageError(Exception):
+    """The object store could not do it. The message says what to do, and names no secret."""
+
+
+class StorageUnavailable(StorageError):
+    """It did not answer in time, is overloaded or out of reach. Trying again later may help."""
+
+
+class StorageMisconfigured(StorageError):
+    """Trying again won't help: the bucket or folder is missing, or there is no permission, or no room."""
+
+
+class ObjectNotFound(StorageError):
+    """There is no such object (or not of that generation)."""
+
+
+class PreconditionFailed(StorageError):
+    """The object's generation is not the one that was asked for. Nothing was changed."""
+
+
+class ChecksumMismatch(StorageError):
+    """What the store holds is not what was sent. Nothing is left of it."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object, without its body."""
+
+    key: str
+    size: int  # bytes
+    content_type: str
+    generation: int  # names this write; never 0
+    crc32c: int  # of the body, as the store says (Castagnoli, RFC 3720 appendix B.4)
+    updated: float  # seconds since the epoch
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a listing, in the order of the keys' UTF-8 bytes."""
+
+    objects: list[ObjectInfo]
+    next_token: str | None  # hand it back for the next page; None at the end
+
+
+class ObjectStore(Protocol):
+    """A place where objects live. Every method may raise StorageUnavailable or StorageMisconfigured.
+
+    Keys are like ``visitors/<owner>/<name>``; a name has no ``/`` and is 1 to 255 bytes of UTF-8. The store puts the
+    URL's own prefix in front, and takes it off again.
+    """
+
+    name: str  # "gcs", "file"
+
+    def put(
+        self,
+        key: str,
+        body: Iterator[bytes],
+        *,
+        size: int | None,
+        content_type: str,
+        generation: int | None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        """Write an object from ``body`` (``size`` bytes if it is known).
+
+        ``generation``: the one it must replace, 0 for "must not exist", None for "whatever is there".
+        Where ``body`` raises, nothing is left behind and the exception goes through. The body's CRC32C is computed on
+        the way in and compared with what the store says (ChecksumMismatch). Raises PreconditionFailed.
+        """
+
+    def stat(self, key: str) -> ObjectInfo | None:
+        """The object's description; None where there is none."""
+
+    def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
+        """The bytes ``start`` (inclusive) to ``end`` (exclusive) of just this generation.
+
+        The first chunk is fetched before this returns, so that errors come from here: ObjectNotFound if it was
+        replaced or deleted meanwhile. The iterator has ``close()``.
+        """
+
+    def delete(self, key: str, *, generation: int | None) -> bool:
+        """Delete it; False if it wasn't there. With ``generation``, only that one (else PreconditionFailed)."""
+
+    def list(self, prefix: str, *, page_token: str | None, limit: int) -> Page:
+        """Objects whose key begins with ``prefix``, at most ``limit`` (1 to 1000). ValueError for a bad token."""
+
+    def check(self) -> None:
+        """Ask the store whether it can serve; a StorageError says why it can't."""
+
+    def close(self) -> None:
+        """Give back connections."""
