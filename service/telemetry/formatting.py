@@ -1,0 +1,280 @@
+"""A log record as one line: JSON for machines, with Cloud Logging's names, or text for a person.
+
+https://cloud.google.com/logging/docs/agent/logging/configuration#special-fields names the fields,
+https://cloud.google.com/error-reporting/docs/formatting-error-messages what an error needs. A line, with its end, is
+under 16 KiB, where container runtimes cut. Neither formatter ever raises or gives up a record, whatever is in it.
+"""
+
+import json
+import logging
+import re
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import lru_cache
+from json import JSONEncoder
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
+
+from service.telemetry import plain, trace
+from service.telemetry.redact import REDACTED
+
+MAX_LINE = 16 * 1024 - 2  # characters, which are bytes here: a line is ASCII. Its end comes on top
+MAX_FIELDS = 60
+SERVICE = "seatrial"
+
+_SEVERITIES = {level: logging.getLevelName(level) for level in (10, 20, 30, 40, 50)}
+_FORMATTER_OF_STACKS = logging.Formatter()
+# What an `extra` may not say. What it says under such a name is kept as "extra.NAME".
+_OURS = frozenset({
+    "severity", "time", "message", "logger", "httpRequest", "stack_trace", "stack_info", "serviceContext", "clipped",
+    "trace_id", "span_id", "request_id", "aborted", "format_error", "args",
+})  # fmt: skip
+_NEVER_CLIPPED = frozenset({"severity", "time", "serviceContext", "clipped", "trace_id", "span_id", "request_id"})
+_PREFIX = "logging.googleapis.com/"
+
+
+class AccessRecord(logging.LogRecord):
+    """The record of one request. Only the middleware makes it, so that nobody else can say what a request was."""
+
+    http: dict[str, object]  # LogEntry.HttpRequest, its strings already safe
+    context: trace.Context | None
+    aborted: bool  # the body was not sent to its end
+
+
+class Fields:
+    """A record as a dict of what JSON can say, in the order of the line."""
+
+    def __init__(self, *, project: str = "", version: str = "") -> None:
+        self._trace_prefix = f"projects/{project}/traces/" if project else ""
+        self._service = {"service": SERVICE, "version": version}
+        self._reserved = {*RESERVED_ATTRS, "taskName"}
+        self._reserved_of_access = {*self._reserved, "http", "context", "aborted"}
+        self._second = (0, "")
+        self._places: dict[tuple[object, object], dict[str, str]] = {}
+
+    def of(self, record: logging.LogRecord) -> dict[str, object]:
+        """Everything that the record says. Values that can't be had are described; the record is kept."""
+        attributes, reserved = record.__dict__, self._reserved
+        fields: dict[str, object] = {
+            "severity": severity(record.levelno),
+            "time": self._time(record.created),
+            "message": "",
+            "logger": _name(record.name),
+        }
+        self._add_message(fields, record)
+        if type(record) is AccessRecord:
+            context, reserved = record.context, self._reserved_of_access
+            fields["httpRequest"] = record.http
+            if record.aborted:
+                fields["aborted"] = True
+        else:
+            context = trace.current()
+            fields["logging.googleapis.com/sourceLocation"] = self._place(record)
+        if context is not None:
+            self._add_trace(fields, context)
+        if record.levelno >= logging.ERROR:
+            fields["serviceContext"] = self._service
+        if record.exc_info and record.exc_info[0] is not None:
+            fields["stack_trace"] = _stack(record.exc_info)
+        if record.stack_info:
+            fields["stack_info"] = plain.describe(record.stack_info)
+        if not attributes.keys() <= reserved:
+            self._add(fields, {key: attributes[key] for key in attributes if key not in reserved})
+        return fields
+
+    def _add_message(self, fields: dict[str, object], record: logging.LogRecord) -> None:
+        if isinstance(record.msg, dict):  # python-json-logger's way to log fields and nothing else
+            fields["message"] = plain.describe(record.msg.get("message", ""))
+            self._add(fields, {key: value for key, value in record.msg.items() if key != "message"})
+            return
+        try:
+            fields["message"] = plain.text(record.getMessage())
+        except Exception as fault:  # noqa: BLE001 -- wrong % arguments, or a __str__ that raises
+            fields["message"] = plain.describe(record.msg)
+            fields["format_error"] = plain.plain(fault)
+            fields["args"] = plain.plain(record.args)
+
+    def _add(self, fields: dict[str, object], more: dict[object, object]) -> None:
+        for number, (key, value) in enumerate(more.items()):
+            if number == MAX_FIELDS:
+                fields["clipped"] = True
+                return
+            name = plain.describe(key)[:100]
+            if name in _OURS or name.startswith(_PREFIX):
+                name = f"extra.{name}"
+            fields[name] = REDACTED if plain.secret(name, value) else plain.plain(value)
+
+    def _add_trace(self, fields: dict[str, object], context: trace.Context) -> None:
+        fields["logging.googleapis.com/trace"] = self._trace_prefix + context.trace_id
+        fields["logging.googleapis.com/spanId"] = fields["span_id"] = context.span_id
+        fields["logging.googleapis.com/trace_sampled"] = context.sampled
+        fields["trace_id"] = context.trace_id
+        fields["request_id"] = context.request_id
+
+    def _time(self, created: float) -> str:
+        """RFC 3339 in UTC with microseconds."""
+        second = int(created)
+        known, text = self._second
+        if known != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, text)
+        return f"{text}.{int((created - second) * 1_000_000):06d}Z"
+
+    def _place(self, record: logging.LogRecord) -> dict[str, str]:
+        key = (record.pathname, record.lineno)
+        place = self._places.get(key)
+        if place is None:
+            file, function = plain.describe(record.pathname), plain.describe(record.funcName)
+            place = {"file": file[-200:], "line": plain.describe(record.lineno)[:20], "function": function[:100]}
+            if len(self._places) < 1000:  # as many as there are calls of a logger in the code
+                self._places[key] = place
+        return place
+
+
+class SafeJsonFormatter(JsonFormatter):
+    """One JSON object a line, as Cloud Logging reads it from stdout.
+
+    What JsonFormatter leaves open is closed: fields can't be overridden by ``extra``, every value becomes valid JSON,
+    secrets are redacted, a line has its limit, and a record that can't be formatted is still a record.
+    """
+
+    def __init__(self, *, project: str = "", version: str = "") -> None:
+        super().__init__()
+        self._fields = Fields(project=project, version=version)
+        # ASCII only: no reader of lines can be led astray by U+2028 or a terminal by a control character.
+        self._encode = _json_encoder()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end. Never raises an Exception."""
+        try:
+            fields = self._fields.of(record)
+            line = self._encode(fields)
+            return line if len(line) <= MAX_LINE else self._encode(self._fit(fields))
+        except Exception as error:  # noqa: BLE001 -- a log line must not break what it is about
+            return last_resort(record, error)
+
+    def _fit(self, fields: dict[str, object]) -> dict[str, object]:
+        """The same fields, the longest of them clipped just so far that the line fits."""
+        fields["clipped"] = True
+        sizes = {name: len(self._encode(value)) for name, value in fields.items() if not _is_fixed(name)}
+        fixed = len(self._encode({name: (None if name in sizes else value) for name, value in fields.items()}))
+        most = _level(list(sizes.values()), MAX_LINE - fixed)
+        for name, size in sizes.items():
+            if size > most:
+                value = fields[name]
+                fields[name] = self._clip(value if isinstance(value, str) else self._encode(value), most)
+        return fields
+
+    def _clip(self, text: str, size: int) -> str:
+        """The beginning and the end: an exception's own text comes last in its stack."""
+        half = max(0, size - len(plain.CLIPPED) - 2) // 2
+        ends = range(1, len(text) + 1)
+        head = bisect_right(ends, half + 2, key=lambda n: len(self._encode(text[:n])))
+        tail = bisect_right(ends, half + 2, key=lambda n: len(self._encode(text[-n:])))
+        return text[:head] + plain.CLIPPED + (text[-tail:] if tail else "")
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record for a person at a terminal; below it, indented, the stack of an exception.
+
+    Control characters are spelled out, so that nothing in a record can move the cursor or begin a line.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fields = Fields()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line or lines, without the last one's end. Never raises an Exception."""
+        try:
+            return self._format(self._fields.of(record), time.strftime("%H:%M:%S", time.localtime(record.created)))
+        except Exception as error:  # noqa: BLE001 -- as in SafeJsonFormatter
+            return last_resort(record, error)
+
+    def _format(self, fields: dict[str, object], clock: str) -> str:
+        head = f"{clock} {fields.pop('severity'):<8} {fields.pop('message')}"
+        http = fields.pop("httpRequest", None)
+        if isinstance(http, dict):
+            head = f"{head} {http['latency']} {http['responseSize']} bytes"
+        stack = str(fields.pop("stack_trace", ""))
+        shown = (
+            f"{name}={value}"
+            for name, value in fields.items()
+            if name not in _NEVER_CLIPPED and not name.startswith(_PREFIX)
+        )
+        line = _printable(f"{head}  [{' '.join(shown)}]")
+        stack_lines = (f"    {_printable(part)}" for part in stack.splitlines())
+        return _cut("\n".join((line, *stack_lines)))
+
+
+@lru_cache(maxsize=1000)
+def _name(logger: str) -> str:
+    return plain.describe(logger)[:100]
+
+
+def severity(level: int) -> str:
+    """Cloud Logging's name for one of Python's levels, or for the one below it."""
+    return _SEVERITIES.get(level) or _SEVERITIES[max(10, min(50, level // 10 * 10))]
+
+
+def last_resort(record: logging.LogRecord, error: Exception) -> str:
+    """A line for a record that nothing else could make a line of. Made of what can't fail."""
+    level = record.levelno if type(record.levelno) is int else logging.ERROR
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    kind = re.sub(r"[^A-Za-z0-9_]", "?", type(error).__name__)[:100]
+    name = re.sub(r"[^A-Za-z0-9_.]", "?", record.name if type(record.name) is str else "")[:100]
+    return (
+        f'{{"severity":"{severity(level)}","time":"{when}",'
+        f'"message":"this record could not be formatted","logger":"{name}","format_error":"{kind}"}}'
+    )
+
+
+def _json_encoder() -> Callable[[object], str]:
+    """Compact ASCII JSON. The standard encoder builds its C part anew for every object; here it is built once."""
+    standard = JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    make = getattr(json.encoder, "c_make_encoder", None)  # CPython has it
+    if make is None:
+        return standard.encode
+    quote = json.encoder.encode_basestring_ascii
+    encode = make(None, standard.default, quote, None, ":", ",", False, False, False)  # as in JSONEncoder.iterencode
+    return lambda value: "".join(encode(value, 0))
+
+
+def _stack(error: object) -> str:
+    try:
+        return plain.text(_FORMATTER_OF_STACKS.formatException(error))  # type: ignore[arg-type] # as logging itself does
+    except Exception as fault:  # noqa: BLE001 -- an exception's own __str__ or notes may raise
+        return f"<{type(fault).__name__} while the stack was formatted>"
+
+
+def _is_fixed(name: str) -> bool:
+    return name in _NEVER_CLIPPED or name.startswith(_PREFIX)
+
+
+def _level(sizes: list[int], room: int) -> int:
+    """The largest size that all may have so that together they fit into ``room``."""
+    sizes.sort()
+    for index, size in enumerate(sizes):
+        share = room // (len(sizes) - index)
+        if size > share:
+            return share
+        room -= size
+    return MAX_LINE
+
+
+# C0 and C1 controls, line separators, and what turns the direction of text around.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def _printable(text: str) -> str:
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _cut(text: str) -> str:
+    raw = text.encode("utf-8", "backslashreplace")
+    if len(raw) <= MAX_LINE:
+        return text
+    half = (MAX_LINE - len(plain.CLIPPED)) // 2
+    return raw[:half].decode(errors="ignore") + plain.CLIPPED + raw[-half:].decode(errors="ignore")

@@ -1,0 +1,92 @@
+"""``print``, and what libraries write to ``sys.stdout`` and ``sys.stderr``, as log records.
+
+What C code writes to the descriptors 1 and 2 by itself (faulthandler at a crash, the C library, a child process that
+inherits them) does not pass here and stays as it is.
+"""
+
+import io
+import logging
+import threading
+
+MAX_PENDING = 8 * 1024  # characters without a line's end that are kept for later
+
+
+class LogStream(io.TextIOBase):
+    """Stands in for a standard stream: what is written becomes records, up to the last line's end of each write.
+
+    A text of several lines that is written at once is one record, and the lines of two threads are not mixed.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, name: str, level: int, descriptor: int) -> None:
+        super().__init__()
+        self.name = f"<{name}>"
+        self._log = logging.getLogger(name)
+        self._level = level
+        self._descriptor = descriptor
+        self._pending: dict[int, str] = {}  # by thread; each thread touches its own only
+        self._busy = threading.local()
+        self.buffer = _Bytes(self)
+
+    def write(self, text: str, /) -> int:
+        """Log everything up to the last line's end; keep the rest for the next write."""
+        thread = threading.get_ident()
+        done, end, rest = (self._pending.pop(thread, "") + str(text)).rpartition("\n")
+        if len(rest) > MAX_PENDING:
+            done, rest = done + end + rest, ""
+        if rest:
+            self._pending[thread] = rest
+        self._emit(done)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: a line that is not ended yet waits for its end."""
+
+    def close(self) -> None:
+        """Log what has no line's end, of every thread. The stream stays open: others write to it until the very end."""
+        while self._pending:
+            self._emit(self._pending.popitem()[1])
+
+    def writable(self) -> bool:
+        """Yes, always."""
+        return True
+
+    def isatty(self) -> bool:
+        """No: nobody should send colours or move a cursor here."""
+        return False
+
+    def fileno(self) -> int:
+        """The descriptor of the stream that this one stands for; faulthandler and subprocess ask for it."""
+        return self._descriptor
+
+    def _emit(self, text: str) -> None:
+        text = text.rstrip()
+        # A handler that reports its own trouble on stderr would come back here for ever.
+        if not text or getattr(self._busy, "now", False):
+            return
+        self._busy.now = True
+        try:
+            self._log.log(self._level, "%s", text)
+        finally:
+            self._busy.now = False
+
+
+class _Bytes(io.RawIOBase):
+    """The ``buffer`` of a LogStream."""
+
+    def __init__(self, text: LogStream) -> None:
+        super().__init__()
+        self._text = text
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override] # any buffer of bytes
+        raw = bytes(data)
+        self._text.write(raw.decode("utf-8", "backslashreplace"))
+        return len(raw)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._text.fileno()
