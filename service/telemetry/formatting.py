@@ -23,6 +23,7 @@ from service.telemetry.redact import REDACTED
 MAX_LINE = 16 * 1024 - 2  # characters, which are bytes here: a line is ASCII. Its end comes on top
 MAX_FIELDS = 60
 SERVICE = "seatrial"
+ALREADY_LOGGED = "seatrial_logged"  # an attribute of an exception whose stack is in the log
 
 _SEVERITIES = {level: logging.getLevelName(level) for level in (10, 20, 30, 40, 50)}
 _FORMATTER_OF_STACKS = logging.Formatter()
@@ -35,12 +36,33 @@ _NEVER_CLIPPED = frozenset({"severity", "time", "serviceContext", "clipped", "tr
 _PREFIX = "logging.googleapis.com/"
 
 
+_PLAIN_RECORD = vars(logging.LogRecord("service.access", logging.INFO, __file__, 0, "", (), None))
+
+
 class AccessRecord(logging.LogRecord):
     """The record of one request. Only the middleware makes it, so that nobody else can say what a request was."""
 
-    http: dict[str, object]  # LogEntry.HttpRequest, its strings already safe
-    context: trace.Context | None
-    aborted: bool  # the body was not sent to its end
+    def __init__(
+        self, level: int, message: str, http: dict[str, object], context: trace.Context, *, aborted: bool
+    ) -> None:
+        """``message`` and the strings of ``http`` (LogEntry.HttpRequest) are safe already.
+
+        The attributes of a LogRecord are all there; those that cost time and say nothing here are not worked out.
+        """
+        now = time.time()
+        self.__dict__.update(
+            _PLAIN_RECORD,
+            levelno=level,
+            levelname=_SEVERITIES[level],
+            msg=message,
+            created=now,
+            msecs=now % 1 * 1000,
+            thread=None,
+            threadName=None,
+        )
+        self.http = http
+        self.context = context
+        self.aborted = aborted  # the body was not sent to its end
 
 
 class Fields:
@@ -50,13 +72,14 @@ class Fields:
         self._trace_prefix = f"projects/{project}/traces/" if project else ""
         self._service = {"service": SERVICE, "version": version}
         self._reserved = {*RESERVED_ATTRS, "taskName"}
-        self._reserved_of_access = {*self._reserved, "http", "context", "aborted"}
         self._second = (0, "")
         self._places: dict[tuple[object, object], dict[str, str]] = {}
 
     def of(self, record: logging.LogRecord) -> dict[str, object]:
         """Everything that the record says. Values that can't be had are described; the record is kept."""
-        attributes, reserved = record.__dict__, self._reserved
+        if type(record) is AccessRecord:
+            return self._of_access(record)
+        attributes = record.__dict__
         fields: dict[str, object] = {
             "severity": severity(record.levelno),
             "time": self._time(record.created),
@@ -64,14 +87,8 @@ class Fields:
             "logger": _name(record.name),
         }
         self._add_message(fields, record)
-        if type(record) is AccessRecord:
-            context, reserved = record.context, self._reserved_of_access
-            fields["httpRequest"] = record.http
-            if record.aborted:
-                fields["aborted"] = True
-        else:
-            context = trace.current()
-            fields["logging.googleapis.com/sourceLocation"] = self._place(record)
+        fields["logging.googleapis.com/sourceLocation"] = self._place(record)
+        context = trace.current()
         if context is not None:
             self._add_trace(fields, context)
         if record.levelno >= logging.ERROR:
@@ -80,8 +97,23 @@ class Fields:
             fields["stack_trace"] = _stack(record.exc_info)
         if record.stack_info:
             fields["stack_info"] = plain.describe(record.stack_info)
-        if not attributes.keys() <= reserved:
-            self._add(fields, {key: attributes[key] for key in attributes if key not in reserved})
+        if not attributes.keys() <= self._reserved:
+            self._add(fields, {key: attributes[key] for key in attributes if key not in self._reserved})
+        return fields
+
+    def _of_access(self, record: AccessRecord) -> dict[str, object]:
+        fields: dict[str, object] = {
+            "severity": _SEVERITIES[record.levelno],
+            "time": self._time(record.created),
+            "message": record.msg,
+            "logger": record.name,
+            "httpRequest": record.http,
+        }
+        if record.aborted:
+            fields["aborted"] = True
+        self._add_trace(fields, record.context)
+        if record.levelno >= logging.ERROR:
+            fields["serviceContext"] = self._service
         return fields
 
     def _add_message(self, fields: dict[str, object], record: logging.LogRecord) -> None:

@@ -7,8 +7,9 @@ from datetime import timedelta
 from gunicorn.config import Config  # type: ignore[import-untyped] # no stubs are installed
 from gunicorn.glogging import Logger  # type: ignore[import-untyped] # as above
 
+from service.telemetry.formatting import ALREADY_LOGGED
+
 MALFORMED = "Invalid request from ip="
-ALREADY_LOGGED = "seatrial_logged"  # an attribute of an exception whose stack is in the log
 
 
 class GunicornLogger(Logger):  # type: ignore[misc] # as above

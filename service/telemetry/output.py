@@ -9,20 +9,23 @@ import logging
 import os
 import select
 import stat
+import struct
+import termios
 import time
 from collections.abc import Callable
 
 from service.telemetry.formatting import last_resort, severity
 
 STDOUT = 1
-_PATIENCE = 2.0  # seconds to wait for another process's line; it may be frozen in the middle of it
+_PATIENCE = 2.0  # seconds that a long line waits; then it is better torn than lost
 
 
 class LineHandler(logging.Handler):
     """Writes each record as one line to a file descriptor. Never raises, not even where the descriptor is closed.
 
-    A pipe takes up to PIPE_BUF (4096) bytes as one piece (POSIX write()); longer lines could be torn by another process
-    where the pipe is full. So a lock is held, one that the kernel gives back when its process dies.
+    A pipe takes up to PIPE_BUF (4096) bytes as one piece (POSIX write()). A longer one could be torn by another process
+    where the pipe is nearly full, so it waits for room. Long lines wait for one another too, by a lock that the kernel
+    gives back when its process dies.
     """
 
     def __init__(self, descriptor: int = STDOUT) -> None:
@@ -30,7 +33,7 @@ class LineHandler(logging.Handler):
         self._descriptor = descriptor
         self._count: Callable[[str, int], None] | None = None
         self._uncounted: dict[str, int] = {}
-        self._between_processes = os.memfd_create("log-lines") if _can_be_torn(descriptor) else None
+        self._between_processes = os.memfd_create("log-lines") if _is_pipe(descriptor) else None
         os.register_at_fork(after_in_child=self._uncounted.clear)  # the parent's lines are the parent's to count
 
     def count(self, record: Callable[[str, int], None]) -> None:
@@ -64,43 +67,57 @@ class LineHandler(logging.Handler):
         raw = (line + "\n").encode("utf-8", "backslashreplace")
         self.acquire()
         try:
-            lock = self._lock_processes()
-            try:
+            if len(raw) <= select.PIPE_BUF or self._between_processes is None:
                 _write_all(self._descriptor, raw)
-            finally:
-                if lock is not None:
-                    fcntl.lockf(lock, fcntl.LOCK_UN)
+            else:
+                self._write_long(self._between_processes, raw)
         except OSError:
             pass  # nobody reads any more (EPIPE), or there is no room: a request is not to fail for that
         finally:
             self.release()
 
+    def _write_long(self, lock: int, raw: bytes) -> None:
+        end = time.monotonic() + _PATIENCE
+        locked = _wait(end, lambda: _try_lock(lock))
+        try:
+            # Others may still write short lines between this and the write: three quarters are far more than they can.
+            _wait(end, lambda: _is_nearly_empty(self._descriptor))
+            _write_all(self._descriptor, raw)
+        finally:
+            if locked:
+                fcntl.lockf(lock, fcntl.LOCK_UN)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
         """Nothing: there is no place left to tell it."""
 
-    def _lock_processes(self) -> int | None:
-        lock, end = self._between_processes, 0.0
-        while lock is not None:
-            try:
-                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, by POSIX fcntl(): another process has it
-                now = time.monotonic()
-                end = end or now + _PATIENCE
-                if now > end:
-                    return None
-                time.sleep(0.0005)
-            else:
-                break
-        return lock
 
-
-def _can_be_torn(descriptor: int) -> bool:
-    """A regular file takes a write as one piece; a pipe or a socket that is nearly full does not."""
+def _is_pipe(descriptor: int) -> bool:
+    """Files and sockets take a line of any length as one piece."""
     try:
-        mode = os.fstat(descriptor).st_mode
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     except OSError:
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _wait(end: float, test: Callable[[], bool]) -> bool:
+    while not test():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.0005)
+    return True
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # EAGAIN or EACCES, by POSIX fcntl(): another process has it
+        return False
+    return True
+
+
+def _is_nearly_empty(pipe: int) -> bool:
+    waiting = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"\0" * 4))[0]
+    return bool(waiting <= fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) // 4)
 
 
 def _write_all(descriptor: int, raw: bytes) -> None:

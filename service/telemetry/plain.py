@@ -35,7 +35,7 @@ def plain(value: object) -> object:
     kind = type(value)
     if kind is str:
         return text(value)  # type: ignore[arg-type] # it is a str
-    if value is None or kind is bool or (kind is int and abs(value) < 2**63):  # type: ignore[operator] # it is an int
+    if value is None or kind is bool or (isinstance(value, int) and kind is int and -(2**63) < value < 2**63):
         return value
     return _Plain().convert(value, ())
 

@@ -12,9 +12,9 @@ MAX_PENDING = 8 * 1024  # characters without a line's end that are kept for late
 
 
 class LogStream(io.TextIOBase):
-    """Stands in for a standard stream: what is written becomes records, up to the last line's end of each write.
+    """Stands in for a standard stream: what is written becomes a record when a write ends a line.
 
-    A text of several lines that is written at once is one record, and the lines of two threads are not mixed.
+    A text of several lines that is printed at once is one record, and the lines of two threads are not mixed.
     """
 
     encoding = "utf-8"
@@ -31,14 +31,13 @@ class LogStream(io.TextIOBase):
         self.buffer = _Bytes(self)
 
     def write(self, text: str, /) -> int:
-        """Log everything up to the last line's end; keep the rest for the next write."""
+        """Log the text, and what came before it, if it ends a line; else keep it for the next write."""
         thread = threading.get_ident()
-        done, end, rest = (self._pending.pop(thread, "") + str(text)).rpartition("\n")
-        if len(rest) > MAX_PENDING:
-            done, rest = done + end + rest, ""
-        if rest:
-            self._pending[thread] = rest
-        self._emit(done)
+        so_far = self._pending.pop(thread, "") + str(text)
+        if so_far.endswith("\n") or len(so_far) > MAX_PENDING:
+            self._emit(so_far)
+        elif so_far:
+            self._pending[thread] = so_far
         return len(text)
 
     def flush(self) -> None:
