@@ -1,0 +1,33 @@
+"""Which object store ``STORAGE_URL`` means. A store is a module and its lines here; a fork deletes both."""
+
+import logging
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+    from service.storage.store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+
+def open_store(settings: "Settings") -> "ObjectStore":
+    """The store, not asked for anything yet. Only its own client library is imported."""
+    url = urlsplit(settings.storage_url)
+    if url.scheme == "gs":
+        from service.storage.gcs import GcsStore  # noqa: PLC0415 -- see above
+
+        return GcsStore(
+            url.netloc,
+            prefix=url.path.strip("/"),
+            timeout=settings.storage_timeout,
+            retry_budget=settings.storage_retry_budget,
+            connections=settings.threads + 2,  # the health check's, and one to spare
+        )
+    if url.scheme == "file":
+        from service.storage.file import FileStore  # noqa: PLC0415 -- see above
+
+        folder = unquote(url.path)
+        log.info("files are kept in the folder %s: instances elsewhere see them only if it is a shared disk", folder)
+        return FileStore(folder)
+    raise ValueError(f"no object store for {url.scheme}://")

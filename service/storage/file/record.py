@@ -1,0 +1,79 @@
+"""An object's file: its body, then its description as JSON, then a magic word and how long the description is."""
+
+import contextlib
+import json
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+
+from service.storage.file.layout import OPEN_FILE, OPEN_FOLDER, SUFFIX
+from service.storage.store import ObjectInfo, StorageMisconfigured
+
+_END = struct.Struct(">8sI")
+_MAGIC = b"SEATRIAL"
+_MAX_DESCRIPTION = 64 * 1024
+
+
+def footer(info: ObjectInfo, metadata: Mapping[str, str] | None) -> bytes:
+    """What stands behind the body. ValueError where the metadata is too large."""
+    description = json.dumps({"object": asdict(info), "metadata": dict(metadata or {})}).encode()
+    if len(description) > _MAX_DESCRIPTION:
+        raise ValueError(f"an object's description must be at most {_MAX_DESCRIPTION} bytes")
+    return description + _END.pack(_MAGIC, len(description))
+
+
+def open_file(folder: int, name: str) -> int:
+    """A file in an open folder. OSError; ELOOP for a link."""
+    return os.open(name, OPEN_FILE, dir_fd=folder)
+
+
+def read(file: int) -> ObjectInfo:
+    """The description in an open file. StorageMisconfigured where the file is none of ours."""
+    status = os.fstat(file)
+    end = status.st_size - _END.size
+    if stat.S_ISREG(status.st_mode) and end > 0:
+        magic, length = _END.unpack(os.pread(file, _END.size, end))
+        if magic == _MAGIC and 0 < length <= min(end, _MAX_DESCRIPTION):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                info = ObjectInfo(**json.loads(os.pread(file, length, end - length))["object"])
+                if info.size == end - length:
+                    return info
+    raise StorageMisconfigured("a file in the folder is no object of this store; remove it")
+
+
+def find(folder: int, name: str, key: str) -> ObjectInfo | None:
+    """The object in a file; None where there is no such file."""
+    try:
+        info = _read(folder, name)
+    except FileNotFoundError:
+        return None
+    if info.key != key:
+        raise StorageMisconfigured("a file in the folder holds another object than its name says; remove it")
+    return info
+
+
+def walk(folder: int) -> Iterator[ObjectInfo]:
+    """Every object below. What vanishes meanwhile is passed over, and so are links."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.is_symlink():
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if entry.name.endswith(SUFFIX):
+                    yield _read(folder, entry.name)
+                elif entry.is_dir(follow_symlinks=False):
+                    below = os.open(entry.name, OPEN_FOLDER, dir_fd=folder)
+                    try:
+                        yield from walk(below)
+                    finally:
+                        os.close(below)
+
+
+def _read(folder: int, name: str) -> ObjectInfo:
+    file = open_file(folder, name)
+    try:
+        return read(file)
+    finally:
+        os.close(file)
