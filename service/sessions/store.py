@@ -13,16 +13,26 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+MAX_COUNTER = 2**53 - 1  # Lua's numbers are doubles, exact up to here; counters stop there
+
+# How long a key says MOVED after its session got another. Longer than a request that came before is on its way.
+MOVED_SECONDS = 60
+
 
 class StoreUnavailable(Exception):
     """The store did not answer in time, refused, or made no sense. The message names no secret."""
+
+
+class ServerUnavailable(StoreUnavailable):
+    """Only the server that has this key is out of reach: a new session can be begun under another key."""
 
 
 class Refusal(Enum):
     """Why a change was not applied. Nothing of it was."""
 
     GONE = "gone"  # there is no such session (any more)
-    TOO_LARGE = "too-large"  # the record would be over ``max_bytes``
+    MOVED = "moved"  # there was one a moment ago, and it got another key
+    TOO_LARGE = "too-large"  # the record would be over ``max_bytes``, and larger than before
     OVER_LIMIT = "over-limit"  # a counter would be over its limit
     CONFLICT = "conflict"  # a counter was not what ``expect`` said
 
@@ -39,7 +49,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Change:
-    """One atomic step on a session. Everything in it happens, or nothing does."""
+    """One atomic step on a session. Everything in it happens, or nothing does.
+
+    Where a name is in more than one part: ``delete`` comes before ``set``, and ``put`` before ``add``. Counters are
+    0 to MAX_COUNTER; what would come out below or above comes out as the bound. ValueError for a change that no store
+    could carry out.
+    """
 
     set: Mapping[str, bytes] = field(default_factory=dict)  # values to put, JSON
     delete: frozenset[str] = frozenset()  # values to drop
@@ -50,7 +65,14 @@ class Change:
         default_factory=dict
     )  # refuse (CONFLICT) if a counter is not this now; missing is 0
     create: bool = False  # begin the session where there is none
-    new_key: str | None = None  # the record moves there, and the old key opens nothing
+    new_key: str | None = None  # the record moves there, and the old key opens nothing; not with ``create``
+
+    def __post_init__(self) -> None:
+        if self.create and self.new_key is not None:
+            raise ValueError("a session is begun or moved, not both")
+        for numbers in (self.add, self.put, self.at_most, self.expect):
+            if any(abs(number) > MAX_COUNTER for number in numbers.values()):
+                raise ValueError(f"counters are at most {MAX_COUNTER}")
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,8 @@ class SessionStore(Protocol):
     Every method may raise StoreUnavailable, answers within the store's timeout (seconds, given at construction), and
     may be called from many threads at once. A stored session ends ``idle_lifetime`` after it was last read or written,
     and ``absolute_lifetime`` after it was created, whichever is first.
+
+    The size of a record is that of its names (UTF-8), its values, and its counters in decimal digits.
     """
 
     name: str  # "redis", "memcached", "memory"

@@ -1,0 +1,50 @@
+"""A circuit breaker: while a server is down, requests fail at once, and one at a time finds out whether it is back.
+
+Without it every request that needs a session holds its thread for the whole timeout, and the routes that need none
+wait for a thread.
+"""
+
+import threading
+import time
+
+FAILURES = 3  # so many in a row, with no success between, open the breaker
+PAUSE = 0.5  # seconds from one attempt to the next while it is open
+
+
+class Breaker:
+    """Of one server. ``admit()`` before a call, then ``succeeded()`` or ``failed()``."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._cause = ""
+        self._next_attempt = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server is taken to be down."""
+        return self._failures >= FAILURES
+
+    def admit(self) -> str | None:
+        """None: go on, and report. Else the cause of the last failure: do not even try."""
+        if not self.is_open:
+            return None
+        with self._lock:
+            now = time.monotonic()
+            if self.is_open and now < self._next_attempt:
+                return self._cause
+            self._next_attempt = now + PAUSE
+            return None
+
+    def succeeded(self) -> None:
+        """The server answered."""
+        if self._failures:
+            with self._lock:
+                self._failures = 0
+
+    def failed(self, cause: str) -> None:
+        """The server did not answer, or made no sense."""
+        with self._lock:
+            self._failures += 1
+            self._cause = cause
+            self._next_attempt = time.monotonic() + PAUSE

@@ -1,0 +1,299 @@
+"""Sessions in Memcached (1.5.3 or later, for ``gats``), one item a session, changed by compare-and-swap.
+
+An item is a line of JSON (when it was created, the counters, the values' names and lengths) and then the values, one
+behind the other. With several servers a session belongs to one of them, by its key, and to no other when that one is
+down: a server that comes back would revive what ended meanwhile. Memcached tells no time: lifetimes are by our clock.
+"""
+
+import contextlib
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from pymemcache.client.base import Client
+from pymemcache.exceptions import (
+    MemcacheClientError,
+    MemcacheError,
+    MemcacheServerError,
+    MemcacheUnexpectedCloseError,
+)
+from pymemcache.pool import ObjectPool
+
+from service.sessions.breaker import Breaker
+from service.sessions.deadline import TimedSocket, connect, remaining, within
+from service.sessions.record import Limits, changed
+from service.sessions.store import (
+    MOVED_SECONDS,
+    Applied,
+    Change,
+    Record,
+    Refusal,
+    ServerUnavailable,
+    StoreUnavailable,
+)
+
+PREFIX = "seatrial:session:1:"
+MOVED = b"moved"  # what is left for a while of a session that got another key
+TOO_LARGE = b"object too large for cache"
+LOCKS = 64
+
+# protocol.txt, "Expiration times": what is longer is taken for a date.
+LONGEST_RELATIVE = 30 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class _Item:
+    """What the server has under a key. ``cas`` is None where there is nothing."""
+
+    data: bytes | None
+    cas: bytes | None
+
+
+_NOTHING = _Item(None, None)
+
+
+class _Client(Client):  # type: ignore[misc] # pymemcache is not typed
+    """pymemcache's client, over a socket that keeps to the deadline, with one command more."""
+
+    def _connect(self) -> None:
+        self.close()
+        self.sock = TimedSocket(connect(*self.server))
+
+    def gats(self, key: str, expire: int) -> _Item:
+        """Get, with the CAS token, and touch, in one round trip."""
+        found = self._fetch_cmd(b"gats %d" % expire, [key], True).get(key)
+        return _Item(*found) if found else _NOTHING
+
+    def renew_if_stale(self, epoch: int) -> None:
+        """A connection that has something to read before anything was asked was closed by the server."""
+        if self.sock is not None and (self.epoch != epoch or self.sock.is_readable()):
+            self.close()
+        self.epoch = epoch
+
+
+class _Server:
+    """One server: its connections, and whether it is down."""
+
+    def __init__(self, address: str, timeout: float) -> None:
+        host, _, port = address.rpartition(":")
+        self.name = address
+        self._timeout = timeout
+        self._epoch = 0  # connections of an earlier one are not used again
+        self.breaker = Breaker()
+        self.pool = ObjectPool(lambda: _Client((host, int(port))), after_remove=lambda client: client.close())
+
+    @contextlib.contextmanager
+    def client(self, *, probe: bool = False) -> Iterator[_Client]:
+        """A connection for a call; every way to fail becomes StoreUnavailable. ``probe``: see Breaker."""
+        if not probe and (cause := self.breaker.admit()):
+            raise StoreUnavailable(f"{cause} (not tried again yet)")
+        started = time.monotonic()
+        try:
+            with self.pool.get_and_release(destroy_on_fail=True) as client:
+                client.renew_if_stale(self._epoch)
+                yield client
+        except (MemcacheError, OSError, ValueError, TypeError, KeyError) as error:
+            raise self._explain(error, time.monotonic() - started) from error
+        else:
+            self.breaker.succeeded()
+
+    def _explain(self, error: Exception, waited: float) -> StoreUnavailable:
+        match error:
+            case TimeoutError():
+                # What else is pooled may lead to where nothing answers any more, too.
+                self._epoch += 1
+                cause = f"did not answer in time: {_text(error)}"
+            case MemcacheUnexpectedCloseError():
+                cause = "closed the connection"
+            case MemcacheServerError() | MemcacheClientError():
+                cause = f"refused: {_text(error)}"
+            case OSError():
+                cause = f"can't be used: {_text(error)}"
+            case _:
+                cause = f"gave an answer that makes no sense: {_text(error)}"
+        message = f"Memcached at {self.name} {cause}"
+        if isinstance(error, MemcacheServerError) and not isinstance(error, MemcacheUnexpectedCloseError):
+            self.breaker.succeeded()
+        elif not isinstance(error, TimeoutError) or waited >= self._timeout / 2:
+            # A request that had little time left proves nothing.
+            self.breaker.failed(message)
+        return StoreUnavailable(message)
+
+
+class MemcachedStore:
+    """Implements SessionStore; see there. ``url``: memcached://host:port[,host:port]. Times are in seconds."""
+
+    name = "memcached"
+
+    def __init__(
+        self, *, url: str, timeout: float, idle_lifetime: float, absolute_lifetime: float, max_bytes: int
+    ) -> None:
+        self._timeout = timeout
+        self._limits = Limits(idle_lifetime, absolute_lifetime, max_bytes)
+        self._servers = [_Server(address, timeout) for address in url.removeprefix("memcached://").split(",")]
+        # Threads of one process take turns at a session, so that few attempts are in vain.
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
+        self._last_read = threading.local()
+
+    def read(self, key: str) -> Record | None:
+        """See SessionStore."""
+        with within(self._timeout), self._client(key) as client:
+            item = client.gats(PREFIX + key, _expiration(self._limits.idle_lifetime))
+            now = time.time()
+            record = self._live(item, now)
+            if record is not None:
+                self._last_read.found = (key, item)
+            return record
+
+    def apply(self, key: str, change: Change) -> Applied | Refusal:
+        """See SessionStore.
+
+        One round trip if this thread read the session before and nobody wrote to it since, and for a new session;
+        else two or more. A new key costs one more.
+        """
+        with within(self._timeout), self._turn(key):
+            item = self._take_last_read(key) or (_NOTHING if change.create else None)
+            is_assumed = item is not None
+            while True:
+                if item is None:
+                    with self._client(key) as client:
+                        item = _Item(*client.gets(PREFIX + key))
+                    is_assumed = False
+                outcome = self._attempt(key, change, item)
+                if isinstance(outcome, Applied) or (outcome is not None and not is_assumed):
+                    return outcome
+                item = None
+
+    def delete(self, key: str) -> None:
+        """See SessionStore."""
+        with within(self._timeout), self._client(key) as client:
+            client.delete(PREFIX + key, noreply=False)
+
+    def check(self) -> None:
+        """See SessionStore. Fails when no server can be written to: with one of several down, others serve on."""
+        causes = []
+        with within(self._timeout):
+            for index, server in enumerate(self._servers):
+                try:
+                    with within(self._timeout / (len(self._servers) - index)), server.client(probe=True) as client:
+                        client.set(PREFIX + "check", b"", expire=2, noreply=False)
+                except StoreUnavailable as error:
+                    causes.append(str(error))
+        if len(causes) == len(self._servers):
+            raise StoreUnavailable("; ".join(causes))
+
+    def close(self) -> None:
+        """See SessionStore."""
+        for server in self._servers:
+            server.pool.clear()
+
+    def _attempt(self, key: str, change: Change, item: _Item) -> Applied | Refusal | None:
+        """Make the change if the item is still what the server has; None where it is not."""
+        if item.data == MOVED:
+            return Refusal.MOVED
+        now = time.time()
+        result = changed(self._live(item, now), change, self._limits, now=now)
+        if isinstance(result, Refusal):
+            return result
+        data = _encode(result)
+        expire = _expiration(result.expires - now)
+        try:
+            if change.new_key is not None:
+                with self._client(change.new_key) as client:
+                    client.set(PREFIX + change.new_key, data, expire=expire, noreply=False)
+                data, expire = MOVED, MOVED_SECONDS
+            with self._client(key) as client:
+                if item.cas is None:
+                    stored = client.add(PREFIX + key, data, expire=expire, noreply=False)
+                else:
+                    stored = client.cas(PREFIX + key, data, item.cas, expire=expire)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, MemcacheServerError) and error.__cause__.args == (TOO_LARGE,):
+                return Refusal.TOO_LARGE
+            raise
+        if stored:
+            return Applied(result.counters)
+        if change.new_key is not None:
+            self.delete(change.new_key)
+        return None
+
+    def _server(self, key: str) -> _Server:
+        """Rendezvous hashing: where a server is added or taken away, the others keep their sessions."""
+        if len(self._servers) == 1:
+            return self._servers[0]
+        return max(self._servers, key=lambda server: blake2b(f"{server.name} {key}".encode(), digest_size=8).digest())
+
+    @contextlib.contextmanager
+    def _client(self, key: str) -> Iterator[_Client]:
+        server = self._server(key)
+        try:
+            with server.client() as client:
+                yield client
+        except ServerUnavailable:
+            raise
+        except StoreUnavailable as error:
+            if any(not other.breaker.is_open for other in self._servers if other is not server):
+                raise ServerUnavailable(str(error)) from error.__cause__
+            raise
+
+    @contextlib.contextmanager
+    def _turn(self, key: str) -> Iterator[None]:
+        lock = self._locks[hash(key) % LOCKS]
+        if not lock.acquire(timeout=min(remaining(), threading.TIMEOUT_MAX)):
+            raise StoreUnavailable(f"Memcached at {self._server(key).name} did not answer those before us in time")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _take_last_read(self, key: str) -> _Item | None:
+        found: tuple[str, _Item] | None = getattr(self._last_read, "found", None)
+        self._last_read.found = None
+        return found[1] if found is not None and found[0] == key else None
+
+    def _live(self, item: _Item, now: float) -> Record | None:
+        """The record, if the item is one and has not ended."""
+        if item.data is None or item.data == MOVED:
+            return None
+        try:
+            created, counters, values = _decode(item.data)
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreUnavailable(f"Memcached holds an item that makes no sense: {_text(error)}") from error
+        record = Record(values, counters, created, self._limits.expires(created, now))
+        return record if record.expires > now else None
+
+
+def _encode(record: Record) -> bytes:
+    lengths = [(name, len(value)) for name, value in record.values.items()]
+    document = {"created": record.created, "counters": dict(record.counters), "values": lengths}
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n" + b"".join(record.values.values())
+
+
+def _decode(data: bytes) -> tuple[float, dict[str, int], dict[str, bytes]]:
+    head, _, rest = data.partition(b"\n")
+    document: dict[str, Any] = json.loads(head)
+    values, position = {}, 0
+    for name, length in document["values"]:
+        values[name] = rest[position : position + length]
+        position += length
+    if position != len(rest):
+        raise ValueError("it is cut off")
+    return float(document["created"]), document["counters"], values
+
+
+def _expiration(seconds: float) -> int:
+    """As Memcached wants it: whole seconds, or a date. One second more, because its clock ticks once a second."""
+    whole = math.ceil(seconds) + 1
+    return whole if whole <= LONGEST_RELATIVE else int(time.time()) + whole
+
+
+def _text(error: Exception) -> str:
+    """What the server or the library said, in one line that fits a log."""
+    first = error.args[0] if len(error.args) == 1 else str(error)
+    words = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
+    return "".join(c if c.isprintable() else " " for c in words)[:200]

@@ -1,0 +1,77 @@
+"""Sessions in this process: lost when it ends, and not shared with another. For one's own machine, and to show why."""
+
+import logging
+import threading
+import time
+from dataclasses import replace
+
+from service.sessions.record import Limits, changed
+from service.sessions.store import MOVED_SECONDS, Applied, Change, Record, Refusal
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 30.0  # ended sessions are removed at most so much later
+
+
+class MemoryStore:
+    """Implements SessionStore; see there."""
+
+    name = "memory"
+
+    def __init__(self, *, idle_lifetime: float, absolute_lifetime: float, max_bytes: int) -> None:
+        self._limits = Limits(idle_lifetime, absolute_lifetime, max_bytes)
+        self._lock = threading.Lock()
+        self._records: dict[str, Record] = {}
+        self._moved: dict[str, float] = {}  # the key a session had, until when that is remembered
+        self._next_sweep = 0.0
+        log.warning("SESSION_URL is memory://: sessions are lost at restart and not shared with other instances")
+
+    def read(self, key: str) -> Record | None:
+        """See SessionStore."""
+        with self._lock:
+            now = time.time()
+            record = self._live(key, now)
+            if record is not None:
+                record = replace(record, expires=self._limits.expires(record.created, now))
+                self._records[key] = record
+            return record
+
+    def apply(self, key: str, change: Change) -> Applied | Refusal:
+        """See SessionStore."""
+        with self._lock:
+            now = time.time()
+            self._sweep(now)
+            if self._moved.get(key, 0.0) > now:
+                return Refusal.MOVED
+            result = changed(self._live(key, now), change, self._limits, now=now)
+            if isinstance(result, Refusal):
+                return result
+            if change.new_key is not None:
+                del self._records[key]
+                self._moved[key] = now + MOVED_SECONDS
+            self._records[change.new_key or key] = result
+            return Applied(result.counters)
+
+    def delete(self, key: str) -> None:
+        """See SessionStore."""
+        with self._lock:
+            self._records.pop(key, None)
+
+    def check(self) -> None:
+        """See SessionStore. Memory can always serve."""
+
+    def close(self) -> None:
+        """See SessionStore."""
+        with self._lock:
+            self._records.clear()
+
+    def _live(self, key: str, now: float) -> Record | None:
+        record = self._records.get(key)
+        return record if record is not None and record.expires > now else None
+
+    def _sweep(self, now: float) -> None:
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_SECONDS
+        self._records = {key: record for key, record in self._records.items() if record.expires > now}
+        self._moved = {key: until for key, until in self._moved.items() if until > now}
