@@ -60,6 +60,8 @@ _NOTHING = _Item(None, None)
 class _Client(Client):  # type: ignore[misc] # pymemcache is not typed
     """pymemcache's client, over a socket that keeps to the deadline, with one command more."""
 
+    epoch: int = 0  # see _Server
+
     def _connect(self) -> None:
         self.close()
         self.sock = TimedSocket(connect(*self.server))

@@ -1,0 +1,328 @@
+"""A visitor's session during one request: a mapping that asks the store when it is used, and not before.
+
+Reading takes one round trip, whatever is read. Values that were set, deleted, or changed in place are written in one
+step at the end of the request. Counters, and what else must be decided in the store, are written at once: ``step()``.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar
+
+from flask.json.tag import TaggedJSONSerializer
+from flask.sessions import SessionMixin
+
+from service.sessions.cookie import key_of, new_id
+from service.sessions.deadline import within
+from service.sessions.record import Limits, changed, size_of
+from service.sessions.store import (
+    Applied,
+    Change,
+    Record,
+    Refusal,
+    ServerUnavailable,
+    SessionStore,
+    StoreUnavailable,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_serializer = TaggedJSONSerializer()
+_IMMUTABLE = (str, int, float, bool, type(None))
+_DRAWS = 32  # so many ids are tried to find one whose server answers
+
+
+class SessionGone(Exception):
+    """The session was there when the request began to use it. It was ended, or got another id, meanwhile."""
+
+
+class SessionTooLarge(Exception):
+    """The session would be larger than it may. ``size`` and ``max_bytes`` are in bytes; size is 0 if it is unknown."""
+
+    def __init__(self, size: int, max_bytes: int) -> None:
+        takes = f"{size} bytes" if size else "more than the store takes"
+        super().__init__(f"The session would hold {takes}; it may hold {max_bytes}.")
+        self.size = size
+        self.max_bytes = max_bytes
+
+
+class CounterOverLimit(Exception):
+    """A counter would be above its limit; it is as it was."""
+
+
+class Session(SessionMixin):
+    """A visitor's session. Every use may raise StoreUnavailable; every write SessionGone.
+
+    ``session_id`` is what the visitor's cookie says, or None. ``timeout``: what all use together may keep the request
+    waiting, in seconds. The time that the request spends on other things is given back, so that an upload of an hour
+    may use its session again and again.
+    """
+
+    def __init__(self, store: SessionStore, session_id: bytes | None, *, timeout: float, max_bytes: int) -> None:
+        self._store = store
+        self._timeout = timeout
+        self._max_bytes = max_bytes
+        self._waited = 0.0
+        self._last_use = time.monotonic()
+
+        self._id = session_id
+        self._is_known = False  # the store has said in this request that it is there
+        self._is_gone = False
+        self._renew = False
+        self.touched = False
+        self.gave_id: bytes | None = None  # the visitor must get this id
+        self.ended = False
+
+        self._record: Record | None = None  # as it was read
+        self._is_read = session_id is None
+        self._counters: Mapping[str, int] | None = None
+        self._live: dict[str, Any] = {}  # values that the view has seen or set
+        self._assigned: set[str] = set()
+        self._dropped: set[str] = set()
+
+    # The mapping
+
+    def __getitem__(self, name: str) -> Any:
+        self.touched = True
+        if name in self._live:
+            return self._live[name]
+        record = None if name in self._dropped else self._read()
+        if record is None or name not in record.values:
+            raise KeyError(name)
+        try:
+            self._live[name] = _serializer.loads(record.values[name].decode())
+        except ValueError as error:
+            raise StoreUnavailable(f"the session store holds a value that is no JSON: {error}") from error
+        return self._live[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if not isinstance(name, str):
+            raise TypeError("names in a session are strings")
+        self.touched = True
+        self._live[name] = value
+        self._assigned.add(name)
+        self._dropped.discard(name)
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self:
+            raise KeyError(name)
+        self._live.pop(name, None)
+        self._assigned.discard(name)
+        self._dropped.add(name)
+
+    def __iter__(self) -> Iterator[str]:
+        self.touched = True
+        record = self._read()
+        stored = record.values if record is not None else {}
+        return iter([name for name in {**stored, **self._live} if name not in self._dropped])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @property
+    def permanent(self) -> bool:
+        """Every session is: its lifetimes are settings."""
+        return True
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        """Accepted for code that sets it; nothing changes."""
+
+    # What else there is to know
+
+    @property
+    def exists(self) -> bool:
+        """Whether the store has it. Costs a read, unless it is known."""
+        self.touched = True
+        return self._is_known or self._read() is not None
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """The counters, as of the last step or read. A counter that is missing is 0."""
+        self.touched = True
+        if self._counters is None:
+            record = self._read()
+            self._counters = record.counters if record is not None else {}
+        return self._counters
+
+    @property
+    def created(self) -> float | None:
+        """When it began, in seconds since the epoch; None where there is none."""
+        self.touched = True
+        record = self._read()
+        return None if record is None else record.created
+
+    @property
+    def expires(self) -> float | None:
+        """When it ends unless it is used again, in seconds since the epoch; None where there is none."""
+        self.touched = True
+        record = self._read()
+        return None if record is None else record.expires
+
+    # Steps
+
+    def increment(self, name: str, by: int = 1, at_most: int | None = None) -> int:
+        """Change a counter now, in one atomic step, and return it. Begins a session where there is none.
+
+        Raises CounterOverLimit where it would be above ``at_most``, and SessionTooLarge.
+        """
+        change = Change(add={name: by}, at_most={} if at_most is None else {name: at_most}, create=True)
+        match self.step(change):
+            case Applied(counters):
+                return counters[name]
+            case Refusal.OVER_LIMIT:
+                raise CounterOverLimit(f"{name} would be above {at_most}")
+            case _:
+                raise self._too_large(change)
+
+    def step(self, change: Change) -> Applied | Refusal:
+        """Make a change now, in one atomic step. With ``create``, begins a session where there is none.
+
+        A session that this request has seen, and that is there no more, is SessionGone; so is one that another request
+        has just given a new id, because its visitor is about to learn that id.
+        """
+        self.touched = True
+        if self._is_gone:
+            raise SessionGone("The session is gone.")
+        outcome: Applied | Refusal = Refusal.GONE
+        if self._id is not None:
+            outcome = self._change(self._id, change)
+        if outcome is Refusal.GONE and change.create:
+            outcome = self._begin(change)
+        if isinstance(outcome, Applied):
+            self._note(change, outcome)
+        return outcome
+
+    def renew(self) -> None:
+        """Give the session a new id with the next write, and keep what it holds. The old id opens nothing then.
+
+        For a change of privilege: who knew the old id has no part in the new one (session fixation).
+        """
+        self.touched = True
+        self._renew = True
+
+    def end(self) -> None:
+        """End the session: it is gone from the store when this returns. Writing to it begins a new one."""
+        self.touched = True
+        if self._id is not None:
+            self._ask(self._store.delete, key_of(self._id))
+        self._forget()
+        self.ended = True
+        self.gave_id = None
+        self._is_gone = False
+        self._live, self._assigned, self._dropped = {}, set(), set()
+
+    def write(self) -> None:
+        """Write what the view has changed, in one step; nothing where it changed nothing. Raises SessionTooLarge."""
+        change = self._changes()
+        if not (change.set or change.delete or (self._renew and self._id is not None)):
+            return
+        if self.step(change) is Refusal.TOO_LARGE:
+            raise self._too_large(change)
+
+    # Inside
+
+    def _changes(self) -> Change:
+        stored = self._record.values if self._record is not None else {}
+        puts = {}
+        for name, value in self._live.items():
+            if name not in self._assigned and isinstance(value, _IMMUTABLE):
+                continue
+            content = _serializer.dumps(value).encode()
+            if stored.get(name) != content:
+                puts[name] = content
+        dropped = self._dropped & stored.keys() if self._is_read else self._dropped
+        return Change(set=puts, delete=frozenset(dropped), create=bool(puts))
+
+    def _change(self, session_id: bytes, change: Change) -> Applied | Refusal:
+        """A change to a session that may be there."""
+        for _ in range(_DRAWS):
+            renewed = new_id() if self._renew else None
+            concrete = replace(change, create=False, new_key=key_of(renewed) if renewed else None)
+            try:
+                outcome = self._ask(self._store.apply, key_of(session_id), concrete)
+            except ServerUnavailable:
+                # Perhaps it is the new key's server; the session is untouched then.
+                if renewed is None:
+                    raise
+                continue
+            break
+        else:
+            raise StoreUnavailable("no server of the session store was found that could take the session")
+        if isinstance(outcome, Applied):
+            self._is_known = True
+            if renewed is not None:
+                self._id = self.gave_id = renewed
+                self._renew = False
+        elif outcome is Refusal.MOVED or (outcome is Refusal.GONE and self._is_known):
+            self._is_gone = True
+            self.gave_id = None
+            raise SessionGone("The session was ended, or got a new id, while this request used it.")
+        elif outcome is Refusal.GONE:
+            # The cookie opens nothing. Its id is never used for a new session: somebody else may have planted it.
+            self._forget()
+        return outcome
+
+    def _begin(self, change: Change) -> Applied | Refusal:
+        for draw in range(1, _DRAWS + 1):
+            session_id = new_id()
+            try:
+                outcome = self._ask(self._store.apply, key_of(session_id), change)
+            except ServerUnavailable:
+                if draw == _DRAWS:
+                    raise
+                continue
+            break
+        if isinstance(outcome, Applied):
+            self._id = self.gave_id = session_id
+            self._is_known = True
+            self._renew = False
+            self._is_read = False
+        return outcome
+
+    def _note(self, change: Change, outcome: Applied) -> None:
+        """Keep what was read in step with what was written."""
+        self._counters = outcome.counters
+        if self._record is not None:
+            values = {n: v for n, v in self._record.values.items() if n not in change.delete} | dict(change.set)
+            self._record = replace(self._record, values=values, counters=outcome.counters)
+        for name in change.set:
+            self._assigned.discard(name)
+        self._dropped -= change.delete
+
+    def _forget(self) -> None:
+        self._id = None
+        self._is_known = self._renew = False
+        self._record, self._is_read, self._counters = None, True, {}
+
+    def _read(self) -> Record | None:
+        if not self._is_read and self._id is not None:
+            self._record = self._ask(self._store.read, key_of(self._id))
+            self._is_read = True
+            self._is_known = self._is_known or self._record is not None
+            if self._counters is None and self._record is not None:
+                self._counters = self._record.counters
+        return self._record
+
+    def _too_large(self, change: Change) -> SessionTooLarge:
+        """The error, with the size. It is asked for only here, so the usual step need not carry it."""
+        record = None if self._id is None else self._ask(self._store.read, key_of(self._id))
+        unlimited = Limits(1, 1, 2**62)
+        after = changed(record, replace(change, create=True, at_most={}, expect={}), unlimited, now=0)
+        size = size_of(after.values, after.counters) if isinstance(after, Record) else 0
+        return SessionTooLarge(size if size > self._max_bytes else 0, self._max_bytes)
+
+    def _ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask the store, within what is left of the request's time for it."""
+        started = time.monotonic()
+        self._waited = max(0.0, self._waited - (started - self._last_use))
+        left = self._timeout - self._waited
+        if left <= 0:
+            raise StoreUnavailable("this request has waited for the session store as long as SESSION_TIMEOUT allows")
+        try:
+            with within(left):
+                return call(*args, **kwargs)
+        finally:
+            self._last_use = time.monotonic()
+            self._waited += self._last_use - started
