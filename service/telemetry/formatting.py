@@ -34,6 +34,8 @@ _OURS = frozenset({
 })  # fmt: skip
 _NEVER_CLIPPED = frozenset({"severity", "time", "serviceContext", "clipped", "trace_id", "span_id", "request_id"})
 _PREFIX = "logging.googleapis.com/"
+_ABORTED = ',"aborted":true'
+_quote = json.encoder.encode_basestring_ascii
 
 
 _PLAIN_RECORD = vars(logging.LogRecord("service.access", logging.INFO, __file__, 0, "", (), None))
@@ -43,9 +45,17 @@ class AccessRecord(logging.LogRecord):
     """The record of one request. Only the middleware makes it, so that nobody else can say what a request was."""
 
     def __init__(
-        self, level: int, message: str, http: dict[str, object], context: trace.Context, *, aborted: bool
+        self,
+        level: int,
+        message: str,
+        http: str,
+        context: trace.Context,
+        *,
+        seconds: float,
+        sent: int,
+        aborted: bool,
     ) -> None:
-        """``message`` and the strings of ``http`` (LogEntry.HttpRequest) are safe already.
+        """``message`` is safe already, and ``http`` is JSON: LogEntry.HttpRequest. Both are much shorter than a line.
 
         The attributes of a LogRecord are all there; those that cost time and say nothing here are not worked out.
         """
@@ -62,27 +72,27 @@ class AccessRecord(logging.LogRecord):
         )
         self.http = http
         self.context = context
-        self.aborted = aborted  # the body was not sent to its end
+        self.seconds = seconds
+        self.sent = sent  # bytes of the body
+        self.aborted = aborted  # it was not sent to its end
 
 
 class Fields:
     """A record as a dict of what JSON can say, in the order of the line."""
 
     def __init__(self, *, project: str = "", version: str = "") -> None:
-        self._trace_prefix = f"projects/{project}/traces/" if project else ""
-        self._service = {"service": SERVICE, "version": version}
+        self.trace_prefix = f"projects/{project}/traces/" if project else ""
+        self.service = {"service": SERVICE, "version": version}
         self._reserved = {*RESERVED_ATTRS, "taskName"}
         self._second = (0, "")
         self._places: dict[tuple[object, object], dict[str, str]] = {}
 
     def of(self, record: logging.LogRecord) -> dict[str, object]:
         """Everything that the record says. Values that can't be had are described; the record is kept."""
-        if type(record) is AccessRecord:
-            return self._of_access(record)
         attributes = record.__dict__
         fields: dict[str, object] = {
             "severity": severity(record.levelno),
-            "time": self._time(record.created),
+            "time": self.time(record.created),
             "message": "",
             "logger": _name(record.name),
         }
@@ -90,30 +100,22 @@ class Fields:
         fields["logging.googleapis.com/sourceLocation"] = self._place(record)
         context = trace.current()
         if context is not None:
-            self._add_trace(fields, context)
+            fields |= self._trace(context)
         if record.levelno >= logging.ERROR:
-            fields["serviceContext"] = self._service
+            fields["serviceContext"] = self.service
         if record.exc_info and record.exc_info[0] is not None:
             fields["stack_trace"] = _stack(record.exc_info)
         if record.stack_info:
             fields["stack_info"] = plain.describe(record.stack_info)
-        if not attributes.keys() <= self._reserved:
+        if isinstance(record, AccessRecord):  # for a person: what JSON has in httpRequest
+            fields |= {
+                "seconds": f"{record.seconds:.3f}",
+                "bytes": record.sent,
+                "request_id": record.context.request_id,
+            }
+            fields |= {"aborted": True} if record.aborted else {}
+        elif not attributes.keys() <= self._reserved:
             self._add(fields, {key: attributes[key] for key in attributes if key not in self._reserved})
-        return fields
-
-    def _of_access(self, record: AccessRecord) -> dict[str, object]:
-        fields: dict[str, object] = {
-            "severity": _SEVERITIES[record.levelno],
-            "time": self._time(record.created),
-            "message": record.msg,
-            "logger": record.name,
-            "httpRequest": record.http,
-        }
-        if record.aborted:
-            fields["aborted"] = True
-        self._add_trace(fields, record.context)
-        if record.levelno >= logging.ERROR:
-            fields["serviceContext"] = self._service
         return fields
 
     def _add_message(self, fields: dict[str, object], record: logging.LogRecord) -> None:
@@ -138,14 +140,17 @@ class Fields:
                 name = f"extra.{name}"
             fields[name] = REDACTED if plain.secret(name, value) else plain.plain(value)
 
-    def _add_trace(self, fields: dict[str, object], context: trace.Context) -> None:
-        fields["logging.googleapis.com/trace"] = self._trace_prefix + context.trace_id
-        fields["logging.googleapis.com/spanId"] = fields["span_id"] = context.span_id
-        fields["logging.googleapis.com/trace_sampled"] = context.sampled
-        fields["trace_id"] = context.trace_id
-        fields["request_id"] = context.request_id
+    def _trace(self, context: trace.Context) -> dict[str, object]:
+        return {
+            "logging.googleapis.com/trace": self.trace_prefix + context.trace_id,
+            "logging.googleapis.com/spanId": context.span_id,
+            "logging.googleapis.com/trace_sampled": context.sampled,
+            "trace_id": context.trace_id,
+            "span_id": context.span_id,
+            "request_id": context.request_id,
+        }
 
-    def _time(self, created: float) -> str:
+    def time(self, created: float) -> str:
         """RFC 3339 in UTC with microseconds."""
         second = int(created)
         known, text = self._second
@@ -177,15 +182,32 @@ class SafeJsonFormatter(JsonFormatter):
         self._fields = Fields(project=project, version=version)
         # ASCII only: no reader of lines can be led astray by U+2028 or a terminal by a control character.
         self._encode = _json_encoder()
+        self._trace_prefix = _quote(self._fields.trace_prefix)[1:-1]
+        self._of_errors = f',"serviceContext":{self._encode(self._fields.service)}'
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end. Never raises an Exception."""
         try:
+            if type(record) is AccessRecord:
+                return self._access(record)
             fields = self._fields.of(record)
             line = self._encode(fields)
             return line if len(line) <= MAX_LINE else self._encode(self._fit(fields))
         except Exception as error:  # noqa: BLE001 -- a log line must not break what it is about
             return last_resort(record, error)
+
+    def _access(self, record: AccessRecord) -> str:
+        """The same fields as of any record. There is one for each request, so it is put together by hand."""
+        ids = record.context
+        return (
+            f'{{"severity":"{record.levelname}","time":"{self._fields.time(record.created)}",'
+            f'"message":{_quote(str(record.msg))},"logger":"{record.name}","httpRequest":{record.http},'
+            f'"logging.googleapis.com/trace":"{self._trace_prefix}{ids.trace_id}",'
+            f'"logging.googleapis.com/spanId":"{ids.span_id}",'
+            f'"logging.googleapis.com/trace_sampled":{"true" if ids.sampled else "false"},'
+            f'"trace_id":"{ids.trace_id}","span_id":"{ids.span_id}","request_id":"{ids.request_id}"'
+            f"{_ABORTED if record.aborted else ''}{self._of_errors if record.levelno >= logging.ERROR else ''}}}"
+        )
 
     def _fit(self, fields: dict[str, object]) -> dict[str, object]:
         """The same fields, the longest of them clipped just so far that the line fits."""
@@ -227,9 +249,6 @@ class TextFormatter(logging.Formatter):
 
     def _format(self, fields: dict[str, object], clock: str) -> str:
         head = f"{clock} {fields.pop('severity'):<8} {fields.pop('message')}"
-        http = fields.pop("httpRequest", None)
-        if isinstance(http, dict):
-            head = f"{head} {http['latency']} {http['responseSize']} bytes"
         stack = str(fields.pop("stack_trace", ""))
         shown = (
             f"{name}={value}"
@@ -269,8 +288,7 @@ def _json_encoder() -> Callable[[object], str]:
     make = getattr(json.encoder, "c_make_encoder", None)  # CPython has it
     if make is None:
         return standard.encode
-    quote = json.encoder.encode_basestring_ascii
-    encode = make(None, standard.default, quote, None, ":", ",", False, False, False)  # as in JSONEncoder.iterencode
+    encode = make(None, standard.default, _quote, None, ":", ",", False, False, False)  # as in JSONEncoder.iterencode
     return lambda value: "".join(encode(value, 0))
 
 

@@ -6,10 +6,11 @@ Every request passes here, so this is written for speed: nothing is worked out b
 import logging
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quote
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote as percent_encode
 
 from service import problem
 from service.settings import Settings
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 access_log = logging.getLogger("service.access")
 
 PROBES = frozenset({"/health", "/ready", "/metrics"})
-_MAX_HEADER = 1000  # characters of a header or a URL that are logged
+_MAX_URL = 1500  # characters
+_PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
 class InFlight(Protocol):
@@ -81,9 +83,8 @@ class _Exchange:
     _complete = False  # the body was sent to its end
     _is_open = True
     _response: tuple[str, list[tuple[str, str]]] | None = None
-    _close_app: Any = None
     _input: "_CountedInput | None" = None
-    _iterator: Iterator[bytes] = iter(())
+    _body: Iterable[bytes] = ()
 
     def __init__(self, shared: _Shared, environ: "WSGIEnvironment", start_response: "StartResponse") -> None:
         self._start = perf_counter()
@@ -102,11 +103,9 @@ class _Exchange:
     def run(self, app: "WSGIApplication") -> None:
         """Call the application. Its exceptions become an answer; only what ends the process goes through."""
         try:
-            body = app(self._environ, self.start_response)
-            self._close_app = getattr(body, "close", None)
-            self._iterator = iter(body)
+            self._body = app(self._environ, self.start_response)
         except Exception as error:  # noqa: BLE001 -- the last place where it can be answered
-            self._iterator = iter((self._fail(error),))
+            self._body = (self._fail(error),)
         except BaseException:
             self.close()
             raise
@@ -139,24 +138,21 @@ class _Exchange:
         self._write = self._start_response(status, headers)
         self._started = True
 
-    def __iter__(self) -> "_Exchange":
-        return self
-
-    def __next__(self) -> bytes:
+    def __iter__(self) -> Iterator[bytes]:
         try:
-            chunk = next(self._iterator)
-        except StopIteration:
-            self._complete = True
-            if not self._started:
-                self._begin()
-            raise
+            for chunk in self._body:
+                if not self._started:
+                    self._begin()
+                self._sent += len(chunk)
+                yield chunk
         except Exception as error:  # noqa: BLE001 -- as in run()
-            chunk = self._fail(error)
-            self._iterator = iter(())
+            answer = self._fail(error)
+            self._begin()
+            self._sent = len(answer)
+            yield answer
         if not self._started:
             self._begin()
-        self._sent += len(chunk)
-        return chunk
+        self._complete = True
 
     def _fail(self, error: Exception) -> bytes:
         """The answer for an exception that left the application; the exception where it is too late for one."""
@@ -186,8 +182,9 @@ class _Exchange:
             return
         self._is_open = False
         try:
-            if self._close_app is not None:
-                self._close_app()
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                close()
         except Exception:
             log.exception("unhandled exception after the response")
         finally:
@@ -223,27 +220,25 @@ class _Exchange:
         return before != self._status or not 200 <= self._status < 300
 
     def _log(self, level: int, seconds: float, received: int) -> None:
-        environ = self._environ
-        method = _header(environ["REQUEST_METHOD"])
+        environ, get = self._environ, self._environ.get
+        method = _header(environ["REQUEST_METHOD"], 50)
         target = _target(environ)
-        http: dict[str, object] = {
-            "requestMethod": method,
-            "requestUrl": f"{environ['wsgi.url_scheme']}://{_host(environ.get('HTTP_HOST', ''))}{target}"
-            if target.startswith("/")
-            else target,
-            "requestSize": str(received),
-            "status": self._status,
-            "responseSize": str(self._sent),
-            "remoteIp": environ.get("seatrial.client_ip") or environ.get("REMOTE_ADDR", ""),
-            "latency": f"{seconds:.6f}s",
-            "protocol": _header(environ["SERVER_PROTOCOL"]),
-        }
-        if "HTTP_USER_AGENT" in environ:
-            http["userAgent"] = _header(environ["HTTP_USER_AGENT"])
-        if "HTTP_REFERER" in environ:
-            http["referer"] = _header(environ["HTTP_REFERER"], is_url=True)
-        message = f"{method} {target.partition('?')[0]} {self._status}"
-        access_log.handle(AccessRecord(level, message, http, self._context, aborted=not self._complete))
+        url = f"{environ['wsgi.url_scheme']}://{_host(get('HTTP_HOST', ''))}{target}" if target[:1] == "/" else target
+        agent, referer = get("HTTP_USER_AGENT"), get("HTTP_REFERER")
+        http = (
+            f'{{"requestMethod":{method},"requestUrl":{quote(url)},"requestSize":"{received}",'
+            f'"status":{self._status},"responseSize":"{self._sent}",'
+            f'"remoteIp":{_header(get("seatrial.client_ip") or get("REMOTE_ADDR") or "", 50)},'
+            f'"latency":"{seconds:.6f}s","protocol":{_header(environ["SERVER_PROTOCOL"], 20)}'
+            + (f',"userAgent":{_header(agent, 500)}' if agent else "")
+            + (f',"referer":{_header(referer, 500)}' if referer else "")
+            + "}"
+        )
+        message = f"{method[1:-1]} {target.partition('?')[0]} {self._status}"
+        record = AccessRecord(
+            level, message, http, self._context, seconds=seconds, sent=self._sent, aborted=not self._complete
+        )
+        access_log.handle(record)
 
 
 class _CountedInput:
@@ -279,24 +274,26 @@ class _CountedInput:
 
 
 @lru_cache(maxsize=256)
-def _header(value: str, *, is_url: bool = False) -> str:
-    """A header's value for the log. The same few come again and again."""
-    return _clip(plain.text(redact_url(value) if is_url else value))
+def _header(value: str, most: int) -> str:
+    """A header's value as a JSON string of at most so many characters. The same few come again and again."""
+    return quote(_clip(plain.text(redact_url(value)), most))
 
 
 @lru_cache(maxsize=64)
 def _host(value: str) -> str:
-    return _clip(plain.text(value)) if "@" not in value else REDACTED
-
-
-def _clip(value: str) -> str:
-    return value if len(value) <= _MAX_HEADER else value[:_MAX_HEADER] + plain.CLIPPED.rstrip()
+    return _clip(plain.text(value), 300) if "@" not in value else REDACTED
 
 
 def _target(environ: "WSGIEnvironment") -> str:
-    """Path and query as the client gave them, without their secrets."""
-    target = environ.get("RAW_URI")
+    """Path and query as the client gave them, but printable, and without secrets."""
+    target: str | None = environ.get("RAW_URI")
     if target is None:  # a server that does not keep it
         query = environ.get("QUERY_STRING", "")
-        target = quote(environ["PATH_INFO"], encoding="latin-1") + (f"?{query}" if query else "")
-    return _clip(plain.text(redact_url(target) if "?" in target else target))
+        target = percent_encode(environ["PATH_INFO"], encoding="latin-1") + (f"?{query}" if query else "")
+    if not (target.isascii() and target.isprintable()):
+        target = percent_encode(target, safe=_PRINTABLE, encoding="utf-8", errors="backslashreplace")
+    return _clip(redact_url(target), _MAX_URL)
+
+
+def _clip(value: str, most: int) -> str:
+    return value if len(value) <= most else value[:most] + plain.CLIPPED.rstrip()
