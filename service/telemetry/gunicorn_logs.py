@@ -1,4 +1,8 @@
-"""What gunicorn says, through the one log of the process."""
+"""What gunicorn says, through the one log of the process.
+
+A malformed request never reaches the application. gunicorn says it in a WARNING ("Invalid request from ip=…") with what
+the client sent in the text: safe there, as any text is, and redacted like any other.
+"""
 
 import logging
 import sys
@@ -8,8 +12,6 @@ from gunicorn.config import Config  # type: ignore[import-untyped] # no stubs ar
 from gunicorn.glogging import Logger  # type: ignore[import-untyped] # as above
 
 from service.telemetry.formatting import ALREADY_LOGGED
-
-MALFORMED = "Invalid request from ip="
 
 
 class GunicornLogger(Logger):  # type: ignore[misc] # as above
@@ -26,15 +28,6 @@ class GunicornLogger(Logger):  # type: ignore[misc] # as above
 
     def access(self, resp: object, req: object, environ: dict[str, object], request_time: timedelta) -> None:
         """Nothing: a request that reached the application is logged there, one that did not is a warning."""
-
-    def warning(self, msg: object, *args: object, **kwargs: object) -> None:
-        """As it is, but for a malformed request: one message for all, what the client sent beside it."""
-        text = msg if isinstance(msg, str) else ""
-        if text.startswith(MALFORMED) and not args:
-            ip, _, error = text[len(MALFORMED) :].partition(": ")
-            self.error_log.warning("malformed request", extra={"remote_ip": ip, "error": error})
-        else:
-            self.error_log.warning(msg, *args, **kwargs)
 
     def exception(self, msg: object, *args: object, **kwargs: object) -> None:
         """As it is, but not a second time for what the middleware has logged with the request's ids."""
