@@ -1,0 +1,65 @@
+"""The circuit breaker: when it keeps requests away from a server, and when it lets one find out."""
+
+import pytest
+
+from service.sessions import breaker
+from service.sessions.breaker import FAILURES, PAUSE, Breaker
+
+
+class Clock:
+    """Stands in for the time module."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    stopped = Clock()
+    monkeypatch.setattr(breaker, "time", stopped)
+    return stopped
+
+
+def opened() -> Breaker:
+    guard = Breaker()
+    for _ in range(FAILURES):
+        assert guard.admit() is None
+        guard.failed("it is down")
+    return guard
+
+
+def test_some_failures_are_no_outage(clock: Clock) -> None:
+    guard = Breaker()
+    for _ in range(10):
+        for _ in range(FAILURES - 1):
+            guard.failed("hiccup")
+        assert guard.admit() is None
+        guard.succeeded()
+
+
+def test_an_outage_is_answered_at_once_with_its_cause(clock: Clock) -> None:
+    guard = opened()
+    assert guard.is_open
+    assert guard.admit() == "it is down"
+
+
+def test_one_request_at_a_time_tries_again(clock: Clock) -> None:
+    guard = opened()
+    clock.now += PAUSE
+    assert [guard.admit() for _ in range(3)] == [None, "it is down", "it is down"]
+    guard.failed("it is still down")
+    assert guard.admit() == "it is still down"
+    clock.now += PAUSE
+    assert guard.admit() is None
+
+
+def test_one_success_ends_it(clock: Clock) -> None:
+    guard = opened()
+    clock.now += PAUSE
+    assert guard.admit() is None
+    guard.succeeded()
+    assert not guard.is_open
+    assert [guard.admit() for _ in range(3)] == [None, None, None]
