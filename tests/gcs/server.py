@@ -245,13 +245,17 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refusal(401, "authError", "Invalid Credentials")
 
     def _control(self, path: str) -> None:
-        """``faults`` (POST, DELETE), ``state`` (GET), ``tokens`` (POST: ask for one from now on)."""
+        """``faults`` (POST; DELETE: forget counts, sessions and tokens too), ``state`` (GET), ``tokens`` (POST: ask
+        for one from now on).
+        """
         server = self.server
         match self.command, path:
             case "POST", "/_control/faults":
                 server.faults.order(Fault(**json.loads(self._body())))
             case "DELETE", "/_control/faults":
                 server.faults.clear()
+                server.uploads.forget_all()
+                server.tokens = None
             case "POST", "/_control/tokens":
                 server.tokens = set()
             case "GET", "/_control/state":

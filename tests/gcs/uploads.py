@@ -132,6 +132,10 @@ class Uploads:
             session.body = Body(self._buckets.folder)
         return Answer(status=499)
 
+    def forget_all(self) -> None:
+        """As if every session had expired."""
+        self._sessions.clear()
+
     def forget(self, session_id: str) -> None:
         """As if the session had expired."""
         self._session(session_id).is_gone = True

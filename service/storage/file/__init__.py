@@ -32,6 +32,7 @@ from service.storage.store import (
 _CHUNK = 256 * 1024
 _ADVICE = {
     errno.ENOSPC: "there is no room in {}; free some, or enlarge the disk",
+    errno.EFBIG: "there is no room in {} for such a large file; raise the limit on a file's size",
     errno.EDQUOT: "the quota of {} is used up; free some, or raise it",
     errno.EROFS: "{} is read-only; mount it writable",
     errno.EACCES: "no permission in {}; give it to this process's user (in Kubernetes: fsGroup)",

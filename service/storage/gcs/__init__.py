@@ -72,11 +72,7 @@ class GcsStore:
     def stat(self, key: str) -> ObjectInfo | None:
         """See ObjectStore. One request (json_api/v1/objects/get)."""
         reply = self._api.request("GET", self._path(key), {"fields": _FIELDS}, expect=(200, 404))
-        if reply.status == 200:
-            return self._info(reply.json())
-        if self._api.bucket_is_missing(reply):
-            raise self._api.error(reply)
-        return None
+        return self._info(reply.json()) if reply.status == 200 else None
 
     def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
         """See ObjectStore. A transfer that breaks is taken up again where it broke."""

@@ -143,7 +143,7 @@ class Api:
                 log.info("trying again: %s", broken)
                 repeated = True
                 continue
-            if reply.status not in expect:
+            if reply.status not in expect or self._bucket_is_missing(reply):
                 raise self.error(reply)
             return Reply(reply.status, reply.headers, reply.raw, repeated)
 
@@ -176,8 +176,7 @@ class Api:
             raise Broken(f"the object store says {response.status} {reply.message()}")
         return reply
 
-    def bucket_is_missing(self, reply: Reply) -> bool:
-        """Whether a 404 is about the bucket."""
+    def _bucket_is_missing(self, reply: Reply) -> bool:
         return reply.status == 404 and reply.message().startswith("The specified bucket")
 
     def error(self, reply: Reply) -> StorageError:
@@ -225,10 +224,8 @@ class Api:
     def _guard(self, call: "partial[T]") -> T:
         try:
             return call()
-        except urllib3.exceptions.TimeoutError as error:
-            raise Broken(f"the object store did not answer in {self._timeout.read_timeout} s") from error
         except urllib3.exceptions.HTTPError as error:
-            raise Broken(f"the object store can't be reached: {type(error).__name__}") from error
+            raise broken(error) from error
 
     def _signer(self) -> Credentials:
         """The credentials, looked for when they are first needed: that may mean to ask a metadata server."""
@@ -247,6 +244,15 @@ class Api:
         except GoogleAuthError as error:
             raise _no_credentials(error) from error
         return True
+
+
+def broken(error: urllib3.exceptions.HTTPError) -> Broken:
+    """What ended an attempt, in words. A time-out while sending comes wrapped; a refused connection is called one."""
+    causes = (error, *error.args)
+    timed_out = isinstance(error, urllib3.exceptions.TimeoutError) or any(isinstance(c, TimeoutError) for c in causes)
+    if timed_out and not isinstance(error, urllib3.exceptions.NewConnectionError):
+        return Broken("the object store did not answer in time")
+    return Broken(f"the object store can't be reached, or broke off: {type(error).__name__}")
 
 
 def _no_credentials(error: GoogleAuthError) -> StorageError:

@@ -1,12 +1,15 @@
 """One download: just one generation, taken up again where it breaks, its checksum compared at the end."""
 
+import logging
 from collections.abc import Iterator
 
 import google_crc32c
 import urllib3
 
-from service.storage.gcs.api import Api, Broken
+from service.storage.gcs.api import Api, Broken, broken
 from service.storage.store import ChecksumMismatch, ObjectInfo, ObjectNotFound, StorageUnavailable
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 256 * 1024
 
@@ -51,10 +54,11 @@ class Download(Iterator[bytes]):
         while True:
             try:
                 chunk = self._read_some()
-            except Broken:
+            except Broken as failure:
                 self.close()
                 if not self._pauses.wait():
                     raise
+                log.info("taking a download up again at byte %d: %s", self._at, failure)
                 continue
             self._pauses = self._api.pauses()
             self._at += len(chunk)
@@ -72,7 +76,7 @@ class Download(Iterator[bytes]):
         try:
             chunk = response.read(min(_CHUNK, self._end - self._at), decode_content=False)
         except urllib3.exceptions.HTTPError as error:
-            raise Broken(f"the download broke off: {type(error).__name__}") from error
+            raise broken(error) from error
         if not chunk:
             raise Broken("the download ended early")
         return chunk
