@@ -33,6 +33,7 @@ _OURS = frozenset({
     "trace_id", "span_id", "request_id", "aborted", "format_error", "args",
 })  # fmt: skip
 _NEVER_CLIPPED = frozenset({"severity", "time", "serviceContext", "clipped", "trace_id", "span_id", "request_id"})
+_NOT_FOR_PEOPLE = frozenset({"time", "serviceContext", "trace_id", "span_id"})
 _PREFIX = "logging.googleapis.com/"
 _ABORTED = ',"aborted":true'
 _quote = json.encoder.encode_basestring_ascii
@@ -108,11 +109,7 @@ class Fields:
         if record.stack_info:
             fields["stack_info"] = plain.describe(record.stack_info)
         if isinstance(record, AccessRecord):  # for a person: what JSON has in httpRequest
-            fields |= {
-                "seconds": f"{record.seconds:.3f}",
-                "bytes": record.sent,
-                "request_id": record.context.request_id,
-            }
+            fields |= {"seconds": f"{record.seconds:.3f}", "bytes": record.sent}
             fields |= {"aborted": True} if record.aborted else {}
         elif not attributes.keys() <= self._reserved:
             self._add(fields, {key: attributes[key] for key in attributes if key not in self._reserved})
@@ -253,7 +250,7 @@ class TextFormatter(logging.Formatter):
         shown = (
             f"{name}={value}"
             for name, value in fields.items()
-            if name not in _NEVER_CLIPPED and not name.startswith(_PREFIX)
+            if name not in _NOT_FOR_PEOPLE and not name.startswith(_PREFIX)
         )
         line = _printable(f"{head}  [{' '.join(shown)}]")
         stack_lines = (f"    {_printable(part)}" for part in stack.splitlines())

@@ -29,7 +29,7 @@ _NAME = (
 )
 _FLAGS = re.IGNORECASE | re.ASCII | re.DOTALL
 _HEADER = re.compile(rf"((?:authori[sz]ation|cookie){_BETWEEN})(?:{_QUOTED}|[^\r\n]+)", _FLAGS)
-_NAMED = re.compile(rf"({_NAME}{_BETWEEN})(?:{_QUOTED}|[^\s\"'&,;)}}\]]+)", _FLAGS)
+_NAMED = re.compile(rf"({_NAME}{_BETWEEN})(?:\[redacted\]|{_QUOTED}|[^\s\"'&,;)}}\]]+)", _FLAGS)
 _BEARER = re.compile(r"\b(bearer\s{1,3})[^\s\"',;]+", _FLAGS)
 _BASIC = re.compile(r"\b([Bb]asic|BASIC)\s{1,3}(?=[a-z]*[0-9A-Z+/=])[A-Za-z0-9+/=_-]{4,}")  # "basic usage" has no such
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}", re.ASCII)

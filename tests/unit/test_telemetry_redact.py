@@ -63,6 +63,7 @@ def test_a_secret_with_a_name_or_a_shape_is_redacted(text: str) -> None:
     assert "dXNlcjpjNG40cnk" not in cleaned
     assert cleaned.startswith("before ")
     assert REDACTED in cleaned
+    assert redact(cleaned) == cleaned
 
 
 def test_a_jwt_is_redacted_wherever_it_stands() -> None:
@@ -171,7 +172,8 @@ def test_a_megabyte_of_hostile_text_takes_linear_time(piece: str) -> None:
 
 @given(st.text(max_size=300))
 def test_any_text_is_taken(text: str) -> None:
-    redact(text)
+    once = redact(text)
+    assert redact(once) == once
     redact_url(text)
     is_secret_name(text)
 
