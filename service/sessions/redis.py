@@ -111,8 +111,8 @@ class RedisStore:
 
     def read(self, key: str) -> Record | None:
         """See SessionStore."""
-        fields = self._read(key)
-        return None if fields is None else _record(fields)
+        found = self._read(key)
+        return None if found is None else found[1]
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
         """See SessionStore. A new key costs three round trips."""
@@ -145,10 +145,13 @@ class RedisStore:
         """See SessionStore."""
         self._pool.close()
 
-    def _read(self, key: str) -> dict[bytes, bytes] | None:
+    def _read(self, key: str) -> tuple[dict[bytes, bytes], Record] | None:
         with self._connection() as connection:
             reply = self._run(connection, READ, key)
-            return None if reply is None else dict(_pairs(reply))
+            if reply is None:
+                return None
+            fields = dict(_pairs(reply))
+            return fields, _record(fields)
 
     def _move(self, key: str, new_key: str, change: Change) -> Applied | Refusal:
         """Copy, then leave a mark at the old key if nobody wrote there meanwhile; else again.
@@ -160,14 +163,15 @@ class RedisStore:
                 remaining()
             except TimeoutError:
                 raise StoreUnavailable(f"{self._where}: the session was written to too often to move it") from None
-            fields = self._read(key)
-            if fields is None:
+            found = self._read(key)
+            if found is None:
                 # A change of nothing tells whether it was moved or is gone.
                 result = self.apply(key, Change())
                 if isinstance(result, Refusal):
                     return result
                 continue
-            record = changed(_record(fields), change, self._limits, now=0)
+            fields, old = found
+            record = changed(old, change, self._limits, now=0)
             if isinstance(record, Refusal):
                 return record
             with self._connection() as connection:
@@ -212,6 +216,11 @@ class RedisStore:
                 cause = f"is a read-only replica: {_text(error)}"
             case redis.exceptions.OutOfMemoryError():
                 cause = f"is full: {_text(error)}"
+            case redis.exceptions.AuthenticationError():
+                cause = f"wants another password, or any: {_text(error)}"
+            case redis.exceptions.ResponseError() if "unauthenticated" in str(error):
+                # A long command is refused before Redis looks at what it is.
+                cause = f"wants another password, or any: {_text(error)}"
             case redis.exceptions.ResponseError():
                 cause = f"refused: {_text(error)}"
             case redis.exceptions.TimeoutError() | TimeoutError():
@@ -259,6 +268,8 @@ def _text(error: Exception) -> str:
 
 
 def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    if not isinstance(flat, list) or not all(isinstance(part, bytes) for part in flat):
+        raise TypeError("not a list of strings")
     return zip(flat[::2], flat[1::2], strict=True)
 
 

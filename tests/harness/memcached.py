@@ -42,4 +42,7 @@ def memcached_server(folder: Path, *options: str, port: int = 0) -> Iterator[Mem
         *("-l", "127.0.0.1", "-p", str(port), "-U", "0", "-m", "64", "-t", "2", *user, *options),
     ]
     with running(command, port=port, log=own / "log") as process:
-        yield MemcachedServer(f"memcached://127.0.0.1:{port}", f"127.0.0.1:{port}", port, process)
+        try:
+            yield MemcachedServer(f"memcached://127.0.0.1:{port}", f"127.0.0.1:{port}", port, process)
+        finally:
+            process.kill()  # it has nothing to save, and takes a second to end otherwise

@@ -75,7 +75,7 @@ def place(name: str) -> Iterator[Place]:
                 memcached = stack.enter_context(memcached_server(folder))
 
                 def commands() -> int:
-                    # A "gats" is counted as a touch.
+                    stats = memcached.stats()  # where a "gats" is a touch
                     return sum(stats[key] for key in _MEMCACHED_COMMANDS)
 
                 found = Place(name, memcached.url, commands)
