@@ -113,6 +113,8 @@ class Api:
         self._http = _pool(self._endpoint, connections)
         self._credentials = credentials
         self._credentials_lock = threading.Lock()
+        self._no_credentials: GoogleAuthError | None = None
+        self._look_again = 0.0
         self._auth_request = partial(Request(), timeout=timeout)
 
     def request(
@@ -228,10 +230,19 @@ class Api:
             raise broken(error) from error
 
     def _signer(self) -> Credentials:
-        """The credentials, looked for when they are first needed: that may mean to ask a metadata server."""
+        """The credentials, looked for when they are first needed: that may mean to ask a metadata server.
+
+        While one thread looks, others wait; what it does not find, none of them looks for again at once.
+        """
         with self._credentials_lock:
             if self._credentials is None:
-                self._credentials, _ = google.auth.default(scopes=[_SCOPE])
+                if self._no_credentials and time.monotonic() < self._look_again:
+                    raise self._no_credentials
+                try:
+                    self._credentials, _ = google.auth.default(scopes=[_SCOPE])
+                except GoogleAuthError as error:
+                    self._no_credentials, self._look_again = error, time.monotonic() + _LONGEST_PAUSE
+                    raise
             return self._credentials
 
     def _renew_credentials(self) -> bool:

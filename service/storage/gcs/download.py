@@ -28,10 +28,11 @@ class Download(Iterator[bytes]):
         self._pauses = api.pauses()
         self._response: urllib3.BaseHTTPResponse | None = None
         self._first = b""
-        if start < end or end == 0:
-            self._open()
         if start < end:
             self._first = self._read()
+        elif end == 0:
+            self._open()  # an empty object: is it still there?
+            self.close()
 
     def __next__(self) -> bytes:
         if self._first:
