@@ -160,6 +160,9 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refusal(400, "invalid", "Invalid uploadType")
 
     def _chunk(self, query: Mapping[str, str]) -> None:
+        if self._fault("stall"):
+            self._read(self._left)
+            return self._uploaded(self.server.uploads.status(query.get("upload_id", "")), query)
         if self._fault("forget"):
             self.server.uploads.forget(query.get("upload_id", ""))
         drop = self._fault("drop")
@@ -168,7 +171,7 @@ class _Handler(BaseHTTPRequestHandler):
         )
         if drop:
             raise _Dropped
-        self._uploaded(answer, query)
+        return self._uploaded(answer, query)
 
     def _uploaded(self, answer: Answer, query: Mapping[str, str]) -> None:
         if answer.made is not None:
@@ -290,6 +293,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Up to so many bytes of the request's body; fewer where it ends."""
         data = self.rfile.read(min(size, self._left))
         self._left -= len(data)
+        if self._fault("damage") and data:
+            at = data.rfind(b"\r\n--") - 1 if self._call == "upload.multipart" else 0
+            data = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         return data
 
     def _json(self, document: Any, query: Mapping[str, str]) -> None:

@@ -122,6 +122,10 @@ class Uploads:
                 return self._ask(session, span, headers)
             return self._chunk(session, span, headers, read, length if after is None else min(length, after))
 
+    def status(self, session_id: str) -> Answer:
+        """How much is stored."""
+        return self._incomplete(self._session(session_id))
+
     def cancel(self, session_id: str) -> Answer:
         """#cancel-upload: the answer is 499, and the session is gone."""
         session = self._session(session_id)

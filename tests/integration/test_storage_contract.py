@@ -157,6 +157,9 @@ def test_nothing_is_none(case: Case, folder: str) -> None:
     assert case.store.stat(folder + "x") is None
     assert not case.store.delete(folder + "x", generation=None)
     assert not case.store.delete(folder + "x", generation=12345)
+    case.put(folder + "neighbour", b"")
+    assert not case.store.delete(folder + "x", generation=12345)
+    case.store.delete(folder + "neighbour", generation=None)
     assert case.store.list(folder, page_token=None, limit=10).objects == []
 
 

@@ -254,6 +254,63 @@ def test_what_the_store_got_wrong_is_taken_back(server: StrictGcs, store: GcsSto
     assert server.state["objects"] == 0 or KEY not in str(store.list("", page_token=None, limit=10))
 
 
+@pytest.mark.parametrize("data", [b"hello", LARGE], ids=["small", "large"])
+def test_bytes_that_changed_on_their_way_in_are_refused_by_the_store(
+    server: StrictGcs, store: GcsStore, data: bytes
+) -> None:
+    """It is told the checksum, so a wrong object is never there, not even for a moment."""
+    old = put(store, b"old")
+    server.fault(
+        "upload.multipart" if data == b"hello" else "upload.chunk", "damage", skip=0 if data == b"hello" else 1
+    )
+    with pytest.raises(ChecksumMismatch):
+        put(store, data, old.generation)
+    assert store.stat(KEY) == old
+    assert server.state["sessions"] == 0
+
+
+def test_a_store_that_takes_nothing_more_is_asked_again(server: StrictGcs, store: GcsStore) -> None:
+    server.fault("upload.chunk", "stall", skip=1, times=2)
+    assert read(store, put(store, LARGE)) == LARGE
+
+
+def test_a_store_that_never_takes_anything_is_told(server: StrictGcs, bucket: str) -> None:
+    store = gcs(server.url, bucket, retry_budget=0.5)
+    server.fault("upload.chunk", "stall", skip=1, times=-1)
+    with pytest.raises(StorageUnavailable, match="takes nothing more"):
+        put(store, LARGE)
+    store.close()
+
+
+def test_a_session_that_was_forgotten_after_its_end_was_a_success(server: StrictGcs, store: GcsStore) -> None:
+    server.fault("upload.chunk", "lost", skip=2)
+    server.fault("upload.status", "forget")
+    assert read(store, put(store, LARGE)) == LARGE
+
+
+def test_a_delete_without_a_generation_takes_what_came_meanwhile_too(server: StrictGcs, store: GcsStore) -> None:
+    put(store)
+    server.fault("objects.delete", "status", status=412)  # as if it had been written in between
+    assert store.delete(KEY, generation=None)
+    assert store.stat(KEY) is None
+
+
+@pytest.mark.parametrize("key", ["", "visitors/owner/" + "x" * 1100, "visitors/owner/a\nb"])
+def test_a_key_that_is_no_object_name_is_refused(store: GcsStore, key: str) -> None:
+    with pytest.raises(ValueError, match="1 to 1024 bytes"):
+        put(store, key=key)
+    with pytest.raises(ValueError, match="1 to 1024 bytes"):
+        store.stat(key)
+
+
+def test_a_proxy_of_the_environment_is_used(server: StrictGcs, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", "localhost")
+    store = gcs("http://storage.example", bucket)
+    assert store.stat(KEY) is None
+    store.close()
+
+
 @pytest.mark.parametrize("after", [0, 1, 256 * 1024, 10 * MIB + 1, len(LARGE) - 1])
 def test_a_download_that_breaks_goes_on_where_it_broke(server: StrictGcs, store: GcsStore, after: int) -> None:
     info = put(store, LARGE)
