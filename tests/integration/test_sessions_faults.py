@@ -532,6 +532,16 @@ def test_memcached_threads_take_turns_at_a_session(tmp_path: Path) -> None:
         assert memcached.stats()["cas_badval"] == 0
 
 
+def test_memcached_what_was_read_serves_for_one_write_only(tmp_path: Path) -> None:
+    with memcached_server(tmp_path) as memcached, store_at("memcached", memcached.port, timeout=10) as store:
+        key = begun(store)
+        store.read(key)
+        for _ in range(3):
+            store.apply(key, Change(add={"n": 1}))
+        stats = memcached.stats()
+        assert (stats["cmd_touch"], stats["cmd_get"], stats["cas_hits"], stats["cas_badval"]) == (1, 2, 3, 0)
+
+
 def test_memcached_a_thread_that_waits_for_its_turn_keeps_to_the_deadline(tmp_path: Path) -> None:
     with memcached_server(tmp_path) as memcached, store_at("memcached", memcached.port) as store:
         key = begun(store)

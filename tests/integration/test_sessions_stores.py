@@ -180,11 +180,24 @@ def test_the_absolute_lifetime_ends_a_session_that_is_used_all_the_time(somewher
     assert store.apply(new, Change(add={"n": 1})) is Refusal.GONE
 
 
-def test_a_session_that_ended_can_be_begun_anew_with_nothing_of_the_old(somewhere: Place, key: str) -> None:
-    """In the moment after its end, before the server has removed it."""
+def test_a_session_never_shows_an_end_after_its_absolute_lifetime(somewhere: Place, key: str) -> None:
+    store = somewhere.open(SESSION_IDLE_LIFETIME="10s", SESSION_ABSOLUTE_LIFETIME="10s")
+    begin(store, key)
+    time.sleep(0.05)
+    record = store.read(key)
+    assert record is not None
+    assert record.expires - record.created <= 10.001
+
+
+def test_a_shorter_lifetime_counts_for_sessions_that_are_there(somewhere: Place, key: str) -> None:
+    """The server would keep them longer. What is begun anew under such a key has nothing of the old."""
+    if somewhere.name == "memory":
+        pytest.skip("memory:// does not outlive a change of settings")
+    somewhere.open().apply(key, Change(set={"a": b"1"}, put={"n": 5}, create=True))
     store = somewhere.open(SESSION_IDLE_LIFETIME="1s", SESSION_ABSOLUTE_LIFETIME="1s")
-    store.apply(key, Change(set={"a": b"1"}, put={"n": 5}, create=True))
     wait_until("the session's end", lambda: store.read(key) is None)
+    assert store.apply(key, Change(new_key=secrets.token_hex(32))) is Refusal.GONE
+    assert store.apply(key, Change(add={"n": 1})) is Refusal.GONE
     assert store.apply(key, Change(add={"n": 1}, create=True)) == Applied({"n": 1})
     record = store.read(key)
     assert record is not None
