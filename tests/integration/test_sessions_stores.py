@@ -97,6 +97,14 @@ def test_a_counter_that_is_not_as_expected_refuses_the_whole_change(store: Sessi
     assert store.apply(key, Change(put={"n": 9}, expect={"n": 3, "missing": 0})) == Applied({"n": 9})
 
 
+def test_a_change_is_decided_by_what_is_there_now_and_not_by_what_was_read(store: SessionStore, key: str) -> None:
+    begin(store, key, n=3)
+    store.read(key)
+    at_once(lambda: store.apply(key, Change(put={"n": 4})))  # another thread
+    assert store.apply(key, Change(add={"n": 1}, expect={"n": 4})) == Applied({"n": 5})
+    assert store.apply(key, Change(add={"n": 1}, expect={"n": 5}, create=True)) == Applied({"n": 6})
+
+
 def test_a_session_over_its_size_is_refused_and_the_old_value_stays(store: SessionStore, key: str) -> None:
     store.apply(key, Change(set={"a": b'"' + b"x" * 400 + b'"'}, create=True))
     assert store.apply(key, Change(set={"a": b'"' + b"y" * 498 + b'"'}, add={"n": 1})) is Refusal.TOO_LARGE
