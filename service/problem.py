@@ -9,6 +9,14 @@ from http import HTTPStatus
 CONTENT_TYPE = "application/problem+json"
 
 
+def title(status: int) -> str:
+    """The status' phrase, as IANA's registry has it."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
 def problem(
     status: int, detail: str, *, kind: str = "about:blank", instance: str = "", request_id: str = "", **more: object
 ) -> bytes:
@@ -18,11 +26,7 @@ def problem(
     is the path that was asked for. ``more`` are extension members. A surrogate in any text is escaped, so it never
     raises for text.
     """
-    try:
-        title = HTTPStatus(status).phrase
-    except ValueError:
-        title = "Error"
-    document: dict[str, object] = {"type": kind, "title": title, "status": status, "detail": detail}
+    document: dict[str, object] = {"type": kind, "title": title(status), "status": status, "detail": detail}
     if instance:
         document["instance"] = instance
     if request_id:

@@ -18,10 +18,11 @@ __all__ = ["configure", "count_records", "install_hooks"]
 _handler: LineHandler | None = None
 
 
-def configure(settings: Settings | None = None) -> None:
+def configure(settings: Settings | None = None, *, log_format: str = "") -> None:
     """Everything that is logged goes to stdout as ``LOG_FORMAT`` says, from ``LOG_LEVEL`` on.
 
-    Without settings: JSON, from INFO on. Other handlers of the root logger are taken away.
+    Without settings: as ``log_format`` says (JSON unless "text"), from INFO on.
+    Other handlers of the root logger are taken away.
     """
     global _handler  # noqa: PLW0603 -- one process has one standard output
     if _handler is None:
@@ -30,8 +31,9 @@ def configure(settings: Settings | None = None) -> None:
     if settings is not None:
         redact.remember(settings.session_password, settings.session_url)
         formatter = SafeJsonFormatter(project=settings.google_cloud_project, version=settings.version)
-        if settings.log_format == "text":
-            formatter = TextFormatter()
+        log_format = settings.log_format
+    if log_format == "text":
+        formatter = TextFormatter()
     _handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [_handler]

@@ -1,0 +1,39 @@
+"""The pages and the API. ``register`` puts all of them on an application."""
+
+from datetime import datetime
+
+from flask import Flask
+
+from service.health import Health
+from service.sessions.store import SessionStore
+from service.settings import Settings
+from service.storage.store import ObjectStore
+from service.web import errors, guards
+from service.web.files import Files
+from service.web.pages import Pages
+from service.web.visitor import Visitor
+
+
+def register(
+    app: Flask,
+    settings: Settings,
+    sessions: SessionStore,
+    storage: ObjectStore,
+    health: Health,
+    *,
+    started: datetime,
+) -> None:
+    """Every route, every guard, every error handler. A fork deletes its sample pages here."""
+    app.url_map.merge_slashes = False  # a file's name may hold two slashes' worth of nonsense; say so, don't redirect
+    app.json.ensure_ascii = False  # type: ignore[attr-defined] # of Flask's default provider
+    errors.install(app)
+    guards.install(app, settings)
+    Visitor(sessions.name).register(app)
+    Files(storage, settings).register(app)
+    Pages(
+        settings,
+        started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        stores={"sessions": sessions.name, "files": storage.name},
+        live=health.live,
+        ready=lambda: health.ready(full=False),
+    ).register(app)

@@ -1,0 +1,55 @@
+# One verb for each thing a person does. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+TESTS ?=
+
+.PHONY: help run test lint format coverage flakes docs lock clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp is newer than the lock when the environment holds what the lock says.
+$(VENV)/run.stamp: requirements.txt
+	@scripts/venv.sh $(PYTHON) $(VENV) requirements.txt $@
+
+$(VENV)/dev.stamp: requirements-dev.txt
+	@scripts/venv.sh $(PYTHON) $(VENV) requirements-dev.txt $@
+
+run: $(VENV)/run.stamp ## the service on 127.0.0.1:8080, with nothing else to start; every setting may be given
+	@PYTHON=$(BIN)/python exec scripts/run.sh
+
+test: $(VENV)/dev.stamp ## all tests, against real stores (installs them with apt-get where root may); TESTS="-k name"
+	@scripts/test-servers.sh
+	@$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+
+lint: $(VENV)/dev.stamp ## ruff, mypy --strict, shellcheck, and that generated documents are fresh
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/shellcheck scripts/*.sh .ci/run
+	@$(BIN)/python -m scripts.settings_page --check
+
+format: $(VENV)/dev.stamp ## put the code into ruff's form
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+coverage: $(VENV)/dev.stamp ## the tests with branch coverage of service/
+	@scripts/test-servers.sh
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n $(JOBS) $(TESTS); $(BIN)/coverage combine -q; $(BIN)/coverage report --skip-covered
+
+flakes: $(VENV)/dev.stamp ## the tests again and again until one fails: RUNS=20
+	@scripts/flakes.sh $${RUNS:-20} $(BIN)/python -m pytest -q -n $(JOBS) $(TESTS)
+
+docs: $(VENV)/dev.stamp ## make the generated documents anew
+	@$(BIN)/python -m scripts.settings_page
+
+lock: ## renew the lock files: newest versions, hashes of every platform's wheels, no addresses
+	@scripts/lock.sh $(PYTHON)
+
+clean: ## remove what was made here, but not your files in data/
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Renew requirements.txt (what the service needs) and requirements-dev.txt (that, and what tests and lint need).
+# uv resolves for every platform at once; it runs from a folder of its own and is needed for nothing else.
+set -euo pipefail
+python=${1:-python3}
+tool=.cache/lock
+
+"$python" -m venv "$tool"
+"$tool/bin/python" -m pip install --quiet --disable-pip-version-check uv
+# uv does not read pip's configuration, so it is told where pip looks.
+index=$("$tool/bin/python" -m pip config get global.index-url 2>/dev/null || true)
+[ -z "$index" ] || export UV_DEFAULT_INDEX=$index
+compile=("$tool/bin/uv" pip compile pyproject.toml --extra all --upgrade --universal --python-version 3.11
+  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet)
+"${compile[@]}" --output-file requirements.txt
+"${compile[@]}" --group test --group lint --constraints requirements.txt --output-file requirements-dev.txt

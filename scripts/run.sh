@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The service for one person at a terminal: plain HTTP, stores in this process and in the folder data/.
+# Every setting may be given in the environment or on make's command line; these are only defaults.
+set -euo pipefail
+
+export HOST=${HOST:-127.0.0.1}
+export PORT=${PORT:-8080}
+export OPS_PORT=${OPS_PORT:-9090}
+export ALLOWED_HOSTS=${ALLOWED_HOSTS:-localhost,127.0.0.1,[::1]}
+export COOKIE_SECURE=${COOKIE_SECURE:-false}
+export SHUTDOWN_DELAY=${SHUTDOWN_DELAY:-0s}
+export SESSION_URL=${SESSION_URL:-memory://}
+if [ -z "${STORAGE_URL:-}" ]; then
+  mkdir -p data
+  export STORAGE_URL="file://$PWD/data"
+fi
+if [ -z "${LOG_FORMAT:-}" ] && [ -t 1 ]; then
+  export LOG_FORMAT=text
+fi
+
+echo "Open http://localhost:$PORT/ (metrics and health: http://localhost:$OPS_PORT/metrics); Ctrl-C ends it"
+exec "${PYTHON:-python3}" -m service

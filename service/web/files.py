@@ -1,0 +1,260 @@
+"""The visitor's files: ``/api/files``. Bodies stream both ways; nothing touches a local disk.
+
+The object's key is ``visitors/<owner>/<name>``; the owner is a random id in the visitor's session, so one visitor
+never reaches another's file, whatever the name.
+"""
+
+import json
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.datastructures import Headers
+
+from service.sessions.interface import SessionGone
+from service.settings import Settings
+from service.storage.store import GENERATION_OF_NOTHING, ObjectInfo, ObjectNotFound, ObjectStore, PreconditionFailed
+from service.web import body, conditions, names
+from service.web.errors import Problem
+from service.web.quota import Quota, Reservation, session
+
+ROUTE = "/api/files/"
+SMALL = 64 * 1024  # such an answer fits the socket's buffer: no client can hold a thread with it
+CHUNK = 256 * 1024  # the server's write time-out is for one chunk
+INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
+# A file is a visitor's data, never a part of this site: it runs nothing and reaches nothing, even if opened.
+FILE_CSP = "sandbox; default-src 'none'"
+
+
+class Files:
+    """The routes under ``/api/files``."""
+
+    def __init__(self, storage: ObjectStore, settings: Settings) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._quota = Quota(storage, settings)
+        # A transfer holds its thread as long as the client likes. Two threads are kept for everything else.
+        self._transfers = threading.BoundedSemaphore(max(1, settings.threads - 2))
+
+    def register(self, app: Flask) -> None:
+        """Put the routes on ``app``."""
+        app.add_url_rule("/api/files", "files.list", self.list, methods=["GET"])
+        # <path:…> so that a name with an encoded slash is told what is wrong with it.
+        app.add_url_rule(f"{ROUTE}<path:name>", "files.put", self.put, methods=["PUT"])
+        app.add_url_rule(f"{ROUTE}<path:name>", "files.get", self.get, methods=["GET"])
+        app.add_url_rule(f"{ROUTE}<path:name>", "files.delete", self.delete, methods=["DELETE"])
+
+    def list(self) -> dict[str, Any]:
+        """One page of the visitor's files, in the order of the names' bytes."""
+        prefix = request.args.get("prefix", "")
+        limit = request.args.get("limit", "100")
+        if not re.fullmatch(r"[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= 1000:
+            raise Problem(400, "limit must be a whole number from 1 to 1000.")
+        if prefix:
+            prefix = names.check(prefix)
+        owner = session().get("owner")
+        if owner is None:
+            return {"files": [], "next_page_token": None, "usage": self._quota.usage({})}
+        folder = _key(owner, "")
+        try:
+            token = request.args.get("page_token") or None
+            page = self._storage.list(folder + prefix, page_token=token, limit=int(limit))
+        except ValueError:
+            raise Problem(400, "page_token is not one that was given out for this listing.") from None
+        return {
+            "files": [_describe(info, info.key[len(folder) :]) for info in page.objects],
+            "next_page_token": page.next_token,
+            "usage": self._quota.usage(session().counters),
+        }
+
+    def put(self, name: str) -> Response:
+        """Store the body under the name: 201 where it is new, 200 where it replaced one."""
+        name = names.from_path(request.environ, ROUTE)
+        length = body.declared_length(self._settings.max_upload_bytes)
+        if "Content-Range" in request.headers:
+            raise Problem(400, "A part of a file can't be stored; send it whole (RFC 9110 §14.5).")
+        chunks = body.stream(length=length, limit=self._settings.max_upload_bytes)
+        with self._transfer():
+            owner = session().get("owner") or secrets.token_hex(16)
+            key = _key(owner, name)
+            current = self._storage.stat(key)
+            if not conditions.write_is_allowed(request.headers, current):
+                raise PreconditionFailed
+            old_size = current.size if current else 0
+            reservation = self._quota.reserve(
+                owner, files=0 if current else 1, size=max(0, length - old_size) if length is not None else 0
+            )
+            info = self._store(key, chunks, length, current, reservation)
+        document = json.dumps(_describe(info, name))
+        headers = {"ETag": conditions.etag(info)}
+        return Response(document, 200 if current else 201, headers, content_type="application/json")
+
+    def _store(
+        self,
+        key: str,
+        chunks: Iterator[bytes],
+        length: int | None,
+        current: ObjectInfo | None,
+        reservation: Reservation,
+    ) -> ObjectInfo:
+        """The body in the store and in the account, or in neither."""
+        try:
+            info = self._storage.put(
+                key,
+                chunks if length is not None else reservation.grow_with(chunks),
+                size=length,
+                content_type=_content_type(),
+                generation=current.generation if current else GENERATION_OF_NOTHING,
+            )
+        except PreconditionFailed:
+            reservation.give_back()
+            if "If-Match" in request.headers or "If-None-Match" in request.headers:
+                raise
+            # Nobody asked for a condition, but nothing is overwritten unseen.
+            detail = "The file was changed by somebody else during the upload. Nothing of this one was kept."
+            raise Problem(409, detail, kind="changed-meanwhile") from None
+        except BaseException:
+            reservation.give_back()
+            raise
+        try:
+            reservation.settle(files=0 if current else 1, size=info.size - (current.size if current else 0))
+        except SessionGone:
+            # Signed out meanwhile: nobody could ever reach this file again.
+            self._storage.delete(key, generation=info.generation)
+            raise
+        return info
+
+    def get(self, name: str) -> Response:
+        """The file, or a range of it. HEAD is answered here too."""
+        name = names.from_path(request.environ, ROUTE)
+        owner = session().get("owner")
+        info = self._storage.stat(_key(owner, name)) if owner else None
+        if info is None:
+            raise ObjectNotFound
+        headers = Headers({"ETag": conditions.etag(info), "Last-Modified": conditions.last_modified(info)})
+        headers["Cache-Control"] = "private, no-cache"
+        headers["Accept-Ranges"] = "bytes"
+        match conditions.read_status(request.headers, info):
+            case 412:
+                raise PreconditionFailed
+            case 304:
+                return Response(status=304, headers=headers)
+        headers["Content-Security-Policy"] = FILE_CSP
+        headers["Content-Type"] = info.content_type
+        inline = info.content_type in INLINE_TYPES
+        headers["Content-Disposition"] = names.content_disposition(name, inline=inline)
+        start, end, status = 0, info.size, 200
+        try:
+            # RFC 9110 §14.2: Range means something for GET only.
+            span = conditions.requested_range(request.headers, info) if request.method == "GET" else None
+        except ValueError as error:
+            content_range = {"Content-Range": f"bytes */{info.size}"}
+            raise Problem(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"{error}.", headers=content_range) from None
+        if span:
+            start, end = span
+            status = 206
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{info.size}"
+        headers["Content-Length"] = str(end - start)
+        if request.method == "HEAD" or start == end:
+            return Response(status=status, headers=headers)
+        return Response(self._read(info, start, end), status, headers, direct_passthrough=True)
+
+    def _read(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
+        """The bytes as an iterator whose ``close()`` ends the transfer. Errors of the first bytes come from here."""
+        if end - start <= SMALL:
+            return iter([b"".join(self._storage.get(info, start, end))])
+        slot = self._transfer()
+        slot.__enter__()
+        try:
+            source = self._storage.get(info, start, end)
+        except BaseException:
+            slot.__exit__(None, None, None)
+            raise
+        return _Download(source, slot, request.environ.get("seatrial.request"))
+
+    def delete(self, name: str) -> tuple[str, int]:
+        """Delete the file. Deleting what is not there is a 404."""
+        name = names.from_path(request.environ, ROUTE)
+        owner = session().get("owner")
+        info = self._storage.stat(_key(owner, name)) if owner else None
+        if not conditions.write_is_allowed(request.headers, info):
+            raise PreconditionFailed
+        if info is None or not self._storage.delete(info.key, generation=info.generation):
+            raise ObjectNotFound
+        self._quota.release(files=1, size=info.size)
+        return "", 204
+
+    def _transfer(self) -> "_Slot":
+        if not self._transfers.acquire(blocking=False):
+            detail = "All places for transfers are taken just now. Please try again."
+            raise Problem(503, detail, kind="busy", headers={"Retry-After": "1", "Connection": "close"})
+        return _Slot(self._transfers)
+
+
+class _Slot:
+    """A place among the transfers, given back once."""
+
+    def __init__(self, places: threading.BoundedSemaphore) -> None:
+        self._places: threading.BoundedSemaphore | None = places
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        places, self._places = self._places, None
+        if places is not None:
+            places.release()
+
+
+class _Download:
+    """A body on its way out, in chunks that the server's write time-out is made for."""
+
+    def __init__(self, source: Iterator[bytes], slot: _Slot, in_flight: Any) -> None:
+        self._source, self._slot = source, slot
+        self._progress = getattr(in_flight, "progress", None)
+        self._rest = memoryview(b"")
+
+    def __iter__(self) -> "_Download":
+        return self
+
+    def __next__(self) -> bytes:
+        if not self._rest:
+            self._rest = memoryview(next(self._source))
+        chunk, self._rest = self._rest[:CHUNK], self._rest[CHUNK:]
+        if self._progress is not None:
+            self._progress()
+        return bytes(chunk)
+
+    def close(self) -> None:
+        try:
+            getattr(self._source, "close", lambda: None)()
+        finally:
+            self._slot.__exit__()
+
+
+def _key(owner: str, name: str) -> str:
+    return f"visitors/{owner}/{name}"
+
+
+def _describe(info: ObjectInfo, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "size": info.size,
+        "content_type": info.content_type,
+        "etag": conditions.etag(info),
+        "updated": conditions.last_modified(info),
+        "crc32c": f"{info.crc32c:08x}",
+    }
+
+
+def _content_type() -> str:
+    """The type that the visitor declares, if it is one (RFC 9110 §8.3.1)."""
+    given = request.headers.get("Content-Type", "")
+    token = r"[A-Za-z0-9!#$&^_.+-]{1,100}"  # noqa: S105 -- the grammar's word
+    if re.fullmatch(rf"{token}/{token}(?:; ?charset=[A-Za-z0-9_-]{{1,40}})?", given, re.ASCII):
+        return given.lower()
+    return "application/octet-stream"

@@ -1,0 +1,355 @@
+"""The worker process: gunicorn's threaded worker, with connections that can't hold it up.
+
+What is different from gunicorn's own (docs/decisions/server.md):
+
+- A request takes a thread only when its head has arrived, and its body too where that is small. Until then it costs a
+  place in the poller, so slow clients don't take the service down.
+- Transfers have a time-out and a least rate, in both directions.
+- A connection is closed through the poller, not by waiting for the client.
+- At the end, what waits in the listen backlog is taken, then the listeners are closed. Idle connections are closed
+  soon, requests in flight get their grace, and what outlives it is cut and logged.
+"""
+
+import contextlib
+import errno
+import re
+import selectors
+import signal
+import socket
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gunicorn import util  # type: ignore[import-untyped] # gunicorn ships no types
+from gunicorn.http import errors  # type: ignore[import-untyped] # as above
+from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped] # as above
+
+from service import problem
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from service.settings import Settings
+
+SMALL_BODY = 16 * 1024  # bytes of a body that are waited for before a thread is taken
+LINGER = 2.0  # seconds until a closed connection is given up (RFC 9112 §9.6)
+IDLE_AT_END = 1.0  # seconds that an idle connection lives on when the worker ends: a request may be on its way
+CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
+READ = 16 * 1024
+
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+_EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+
+_STATUS = {
+    errors.LimitRequestLine: 414,
+    errors.LimitRequestHeaders: 431,
+    errors.UnsupportedTransferCoding: 501,
+    errors.ExpectationFailed: 417,
+    errors.ForbiddenProxyRequest: 403,
+    errors.InvalidHTTPVersion: 505,
+}
+
+
+class ClientSocket(socket.socket):
+    """A visitor's socket, with a time-out and a least rate for what it sends and takes."""
+
+    def limit(self, timeout: float, least_rate: int) -> None:
+        """``timeout`` in seconds without a byte; ``least_rate`` in bytes a second, once ``timeout`` was waited."""
+        self._timeout, self._least_rate = timeout, least_rate
+        self._received, self._waited = 0, 0.0
+
+    def setblocking(self, flag: bool, /) -> None:
+        """Blocking is never for ever."""
+        self.settimeout(self._timeout if flag else 0.0)
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """As socket's; TimeoutError also where a body comes too slowly on the whole."""
+        started = time.monotonic()
+        data = super().recv(size, flags)
+        self._waited += time.monotonic() - started
+        self._received += len(data)
+        if self._least_rate and self._waited > self._timeout + self._received / self._least_rate:
+            raise TimeoutError(errno.ETIMEDOUT, "the client sends too slowly")
+        return data
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """As socket's. A client that takes nothing is a client that is gone."""
+        try:
+            super().sendall(data, flags)
+        except TimeoutError:
+            raise BrokenPipeError(errno.EPIPE, "the client takes nothing") from None
+
+
+class Connection(TConn):  # type: ignore[misc] # of gunicorn
+    """A visitor's connection, and what came of its next request."""
+
+    def __init__(self, cfg: Any, client: ClientSocket, address: Any, server: Any) -> None:
+        super().__init__(cfg, client, address, server)
+        self.data_ready = True  # gunicorn needs not wait for it: it comes to a thread with its request
+        self.began: float | None = None  # when the request's first byte came, monotonic
+        self.deadline = 0.0  # monotonic
+        self._came = bytearray()
+        self._searched = 0  # bytes that hold no end of the head
+        self._needed = 0  # bytes until the request is complete; 0 until that is known
+        self._most = cfg.limit_request_line + cfg.limit_request_fields * (cfg.limit_request_field_size + 4) + SMALL_BODY
+
+    def take_over(self) -> None:
+        """Begin the next request, with what the last one's reader had read too much."""
+        self.began, self._needed, self._searched = None, 0, 0
+        self._came = bytearray(self.parser.unreader.take_buffered() if self.parser else b"")
+
+    def is_complete(self) -> bool:
+        """Read what has come. True: the request may go to a thread, also where it is broken or over."""
+        if self._came and self._enough():
+            return True
+        while True:
+            try:
+                data = socket.socket.recv(self.sock, READ)
+            except BlockingIOError:
+                return False
+            except OSError:
+                data = b""
+            if not data:
+                return True
+            if self.began is None:
+                self.began = time.monotonic()
+            self._came += data
+            if self._enough():
+                return True
+
+    def hand_over(self) -> None:
+        """Give what has come to gunicorn's parser."""
+        self.init()
+        self.parser.unreader.unread(bytes(self._came))
+        self._came.clear()
+
+    def _enough(self) -> bool:
+        if not self._needed:
+            end = self._came.find(b"\r\n\r\n", self._searched)
+            if end < 0:
+                self._searched = max(0, len(self._came) - 3)
+                return bool(len(self._came) > self._most)
+            head = bytes(self._came[: end + 4])
+            length = _LENGTH.search(head)
+            size = int(length[1]) if length else 0
+            self._needed = end + 4 + (size if size <= SMALL_BODY else 0)
+            if len(self._came) < self._needed and _EXPECT.search(head):
+                with contextlib.suppress(OSError):
+                    self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return len(self._came) >= self._needed
+
+
+class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
+    """See the head of this file."""
+
+    cut = False  # requests were given up: their threads can't be waited for
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings: Settings = self.app.settings
+        self._waiting: dict[Connection, Any] = {}  # in the poller, longest first: what to do when there is something
+        self._working: set[Connection] = set()  # in a thread, or on its way there
+        # gunicorn stops to accept there; before that, room is made.
+        self.worker_connections = self.settings.max_connections + 16
+
+    def init_signals(self) -> None:
+        """As gunicorn's, but a terminal's Ctrl-C is the parent's to answer."""
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """SIGTERM: end, if the parent says so. One that went to the whole process group is the parent's to answer."""
+        if self.app.lifecycle.ending:
+            super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """SIGQUIT: at once."""
+        self.cut = True
+        super().handle_quit(sig, frame)
+
+    # The loop, in the main thread.
+
+    def run(self) -> None:
+        """Serve until told to end, then end."""
+        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        self.set_accept_enabled(True)
+        while self.alive:
+            self.notify()
+            self.set_accept_enabled(self.nr_conns < self.worker_connections)
+            self.wait_for_and_dispatch_events(1.0)
+            if not self.is_parent_alive():
+                break
+            self._close_late()
+        self._end()
+
+    def accept(self, listener: socket.socket) -> bool:
+        """Take one connection from the backlog; False where there is none."""
+        try:
+            plain, address = listener.accept()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+                raise
+            return False
+        client = ClientSocket(fileno=plain.detach())
+        client.limit(self.settings.io_timeout, self.settings.min_transfer_rate)
+        conn = Connection(self.cfg, client, address, listener.getsockname())
+        self.nr_conns += 1
+        if self.nr_conns > self.settings.max_connections and self._waiting:
+            self._close(next(iter(self._waiting)))
+        self._expect(conn, self.settings.head_timeout)
+        return True
+
+    def finish_request(self, conn: Connection, future: "Future[bool]") -> None:
+        """A thread is done with a request (called in the main thread)."""
+        self._working.discard(conn)
+        try:
+            keep = not future.cancelled() and future.result()
+            if keep:
+                conn.take_over()
+                self._expect(conn, self.cfg.keepalive if self.alive else IDLE_AT_END)
+            else:
+                self._linger(conn)
+        except Exception:  # noqa: BLE001 -- the connection is of no use any more, whatever it was
+            self._close(conn)
+
+    def _expect(self, conn: Connection, seconds: float) -> None:
+        """Wait for a request in the poller, and read what is there already."""
+        conn.sock.setblocking(False)
+        conn.deadline = time.monotonic() + seconds
+        conn.sock.limit(self.settings.io_timeout, self.settings.min_transfer_rate)
+        if conn.is_complete():
+            self._work(conn)
+            return
+        self._note_head(conn)
+        self._wait(conn, self._readable)
+
+    def _readable(self, conn: Connection) -> None:
+        if conn.is_complete():
+            self._forget(conn)
+            self._work(conn)
+        else:
+            self._note_head(conn)
+
+    def _note_head(self, conn: Connection) -> None:
+        """A request that has begun has its own time to come."""
+        if conn.began is not None:
+            conn.deadline = min(conn.deadline, conn.began + self.settings.head_timeout)
+
+    def _work(self, conn: Connection) -> None:
+        self._working.add(conn)
+        self.enqueue_req(conn)
+
+    def _linger(self, conn: Connection) -> None:
+        """Close our side, and read on until the client closes its own, or it would lose our last words."""
+        conn.sock.shutdown(socket.SHUT_WR)
+        conn.sock.setblocking(False)
+        conn.deadline = time.monotonic() + LINGER
+        self._wait(conn, self._drain)
+
+    def _drain(self, conn: Connection) -> None:
+        try:
+            if socket.socket.recv(conn.sock, READ):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # it went without a word
+        self._close(conn)
+
+    def _wait(self, conn: Connection, then: Any) -> None:
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(_call, then, conn))
+        self._waiting[conn] = then
+
+    def _forget(self, conn: Connection) -> None:
+        del self._waiting[conn]
+        self.poller.unregister(conn.sock)
+
+    def _close(self, conn: Connection) -> None:
+        if conn in self._waiting:
+            self._forget(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _close_late(self) -> None:
+        now = time.monotonic()
+        for conn in [conn for conn in self._waiting if conn.deadline < now]:
+            self._close(conn)
+
+    # The end.
+
+    def _end(self) -> None:
+        self._take_backlog()
+        deadline = time.monotonic() + self.settings.shutdown_grace
+        idle = time.monotonic() + min(IDLE_AT_END, self.settings.shutdown_grace)
+        for conn in self._waiting:
+            conn.deadline = min(conn.deadline, deadline if conn.began is not None else idle)
+        while self.nr_conns > 0 and time.monotonic() < deadline:
+            self.notify()
+            self.wait_for_and_dispatch_events(0.1)
+            self._close_late()
+        if self._working:
+            self._cut()
+        for conn in list(self._waiting):
+            self._close(conn)
+        self.tpool.shutdown(wait=False, cancel_futures=True)
+
+    def _take_backlog(self) -> None:
+        """Take every connection that the system has accepted for us, then let it accept no more."""
+        for listener in self.sockets:
+            while self.accept(listener):
+                pass
+        self.set_accept_enabled(False)
+        for listener in self.sockets:
+            listener.close()
+
+    def _cut(self) -> None:
+        """The grace is over: break the connections of what is still going on, and say what it was."""
+        self.cut = True
+        for request in self.app.in_flight():
+            seconds = time.monotonic() - request.began
+            self.log.error("cut after SHUTDOWN_GRACE: %s %s, %.1f s", request.method, request.path, seconds)
+        for conn in self._working:
+            with contextlib.suppress(OSError):
+                conn.sock.shutdown(socket.SHUT_RDWR)
+        end = time.monotonic() + CUT_WAIT
+        while self._working and time.monotonic() < end:
+            self.notify()
+            self.wait_for_and_dispatch_events(0.1)
+
+    # In the request's thread.
+
+    def handle(self, conn: Connection) -> Any:
+        """Serve one request."""
+        try:
+            conn.hand_over()
+        except OSError:
+            return False
+        return super().handle(conn)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:  # noqa: ARG002 -- gunicorn's signature
+        """Answer what never becomes a request, as a problem document."""
+        if isinstance(exc, errors.ParseException):
+            status = _STATUS.get(type(exc), 400)
+            self.log.warning("Invalid request from ip=%s: %s", (addr or ("",))[0], exc)
+            detail = "The request is not valid HTTP."
+        else:
+            status = 500
+            self.log.error("Error handling request")
+            detail = "Something went wrong here."
+        body = problem.problem(status, detail)
+        fields = (
+            f"HTTP/1.1 {status} {problem.title(status)}",
+            "Connection: close",
+            f"Content-Type: {problem.CONTENT_TYPE}",
+            f"Content-Length: {len(body)}",
+            "Cache-Control: no-store",
+            "X-Content-Type-Options: nosniff",
+            "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
+        )
+        head = "".join(f"{field}\r\n" for field in fields) + "\r\n"
+        with contextlib.suppress(OSError):
+            util.write(client, head.encode("ascii") + body)
+
+
+def _call(then: Any, conn: Connection, _fileobj: Any) -> None:
+    then(conn)

@@ -1,0 +1,61 @@
+"""The whole service on each pair of stores, started once for all tests of a module."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.harness.gcs import create_bucket, fake_gcs, strict_gcs
+from tests.harness.http import Visitor
+from tests.harness.memcached import memcached_server
+from tests.harness.processes import wait_until
+from tests.harness.redis import redis_server
+from tests.harness.service import Service, running_service
+
+NAMES = ("memory", "redis", "memcached")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running service and what it stands on."""
+
+    name: str
+    service: Service
+
+    @property
+    def app_url(self) -> str:
+        return self.service.app_url
+
+    @property
+    def ops_url(self) -> str:
+        return self.service.ops_url
+
+    def wait_for_account(self, visitor: Visitor, *, files: int, size: int) -> None:
+        """Wait until the visitor's account says so."""
+
+        def fits() -> bool:
+            usage = visitor.get("/api/files").json["usage"]
+            return (usage["files"], usage["bytes"]) == (files, size)
+
+        wait_until(f"an account of {files} files and {size} bytes", fits)
+
+
+@contextlib.contextmanager
+def running_stack(name: str, **settings: str) -> Iterator[Stack]:
+    """``memory`` with a folder, ``redis`` with fake-gcs-server, or ``memcached`` with the strict server."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        match name:
+            case "redis":
+                settings["SESSION_URL"] = stack.enter_context(redis_server(folder)).url
+                emulator = stack.enter_context(fake_gcs(folder))
+            case "memcached":
+                settings["SESSION_URL"] = stack.enter_context(memcached_server(folder)).url
+                emulator = stack.enter_context(strict_gcs(folder)).url
+            case _:
+                emulator = ""
+        if emulator:
+            create_bucket(emulator, "files")
+            settings |= {"STORAGE_URL": "gs://files/some/prefix", "STORAGE_EMULATOR_HOST": emulator}
+        yield Stack(name, stack.enter_context(running_service(folder, settings)))

@@ -1,0 +1,116 @@
+"""Metrics of the whole service: right to the unit with one worker and with four, also when workers are killed."""
+
+import os
+import random
+import signal
+import string
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+from tests.harness.service import Service, running_service
+
+from tests.harness.http import Visitor
+from tests.harness.processes import require, wait_until
+
+COUNT = "http_server_request_duration_seconds_count"
+
+
+def samples(service: Service) -> list[Sample]:
+    with Visitor(service.ops_url) as prometheus:
+        text = prometheus.get("/metrics").body.decode()
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+def total(service: Service, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    return sum(s.value for s in samples(service) if s.name == name and labels.items() <= s.labels.items())
+
+
+def visit(url: str, times: int, path: str = "/api/instance") -> None:
+    with Visitor(url) as visitor:
+        for _ in range(times):
+            visitor.get(path)
+
+
+def in_parallel(what: Callable[[], None], times: int) -> None:
+    with ThreadPoolExecutor(times) as pool:
+        for done in [pool.submit(what) for _ in range(times)]:
+            done.result()
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_counts_are_right_to_the_unit(tmp_path: Path, workers: int) -> None:
+    with running_service(tmp_path, WEB_CONCURRENCY=str(workers)) as service:
+        in_parallel(lambda: visit(service.app_url, 25), 8)
+        in_parallel(lambda: visit(service.app_url, 10, "/nowhere"), 8)
+        route = {"http_route": "/api/instance", "http_request_method": "GET", "http_response_status_code": "200"}
+        wait_until("200 requests counted", lambda: total(service, COUNT, **route) == 200)
+        assert total(service, COUNT, http_response_status_code="404") == 80
+
+
+def test_counts_survive_workers_that_are_killed(tmp_path: Path) -> None:
+    with running_service(tmp_path, WEB_CONCURRENCY="4") as service:
+        children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
+        for round_number in range(1, 4):
+            in_parallel(lambda: visit(service.app_url, 10), 8)
+            wait_until("requests counted", lambda n=round_number: total(service, COUNT) == 80 * n)  # type: ignore[misc] # bound per round
+            before = children.read_text().split()
+            for pid in before[:2]:
+                os.kill(int(pid), signal.SIGKILL)
+            wait_until(
+                "four new workers",
+                lambda old=before: len(set(children.read_text().split()) - set(old[:2])) == 4,  # type: ignore[misc] # bound per round
+            )
+            assert total(service, COUNT) == 80 * round_number
+
+
+def test_random_paths_methods_and_hosts_add_no_series(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        dice = random.Random(7)
+
+        def word() -> str:
+            return "".join(dice.choices(string.ascii_uppercase, k=8))
+
+        def ask(visitor: Visitor) -> None:
+            visitor.ask(dice.choice(["GET", word()]), f"/{word()}/{word()}", headers={"Host": word()})
+            visitor.get(f"/api/files/{word()}")
+
+        with Visitor(service.app_url) as visitor:
+            for _ in range(20):
+                ask(visitor)
+            before = len(samples(service))
+            for _ in range(2_500):
+                ask(visitor)
+        assert len(samples(service)) == before
+
+
+def test_the_text_is_clean(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        with Visitor(service.app_url) as visitor, Visitor(service.ops_url) as prometheus:
+            visitor.ask("POST", "/api/session/visits")
+            visitor.put("a", b"x")
+            text = prometheus.get("/metrics").body
+            openmetrics = prometheus.get("/metrics", accept="application/openmetrics-text; version=1.0.0")
+        assert openmetrics.headers.get_content_type() == "application/openmetrics-text"
+        assert openmetrics.body.endswith(b"# EOF\n")
+    promtool = require("promtool", "prometheus")
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_what_the_service_does_is_counted(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        with Visitor(service.app_url) as visitor:
+            visitor.ask("POST", "/api/session/visits")
+            visitor.put("a", b"x" * 50_000)
+            visitor.get("/api/files/a")
+        found = {sample.name for sample in samples(service)}
+        for name in ("process_start_time_seconds", "process_resident_memory_bytes", "python_info"):
+            assert name in found
+        assert any("build_info" in name for name in found)
+        assert any("thread" in name for name in found)

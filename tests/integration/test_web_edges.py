@@ -1,0 +1,172 @@
+"""The edges: headers on every answer, problem documents on every fault, proxies, hosts, other sites, and the API's
+own description."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import validate
+from tests.harness.service import running_service
+from tests.harness.stacks import Stack
+
+from service.web.errors import KIND_POINTER
+from tests.harness.http import Answer, Visitor
+
+pytestmark = pytest.mark.parametrize("stack", ["memory"], indirect=True)
+
+
+@pytest.fixture
+def visitor(stack: Stack) -> Iterator[Visitor]:
+    with Visitor(stack.app_url) as somebody:
+        yield somebody
+
+
+def assert_guarded(answer: Answer) -> None:
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert answer.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/health", 200),
+        ("GET", "/ready", 200),
+        ("GET", "/api/instance", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/api/session", 200),
+        ("GET", "/nowhere", 404),
+        ("GET", "/api/files/none", 404),
+        ("POST", "/", 405),
+        ("TRACE", "/", 405),
+        ("GET", "/metrics", 404),  # on the ops listener only
+        ("GET", "//example.org/", 404),
+        ("DELETE", "/health", 405),
+    ],
+)
+def test_every_answer_is_guarded_and_every_fault_is_a_problem(
+    visitor: Visitor, method: str, path: str, status: int
+) -> None:
+    answer = visitor.ask(method, path)
+    assert answer.status == status
+    assert_guarded(answer)
+    if status >= 400:
+        problem = answer.json
+        assert answer.headers.get_content_type() == "application/problem+json"
+        assert problem["status"] == status
+        assert problem["request_id"] == answer.headers["X-Request-Id"]
+        assert problem["instance"] == path
+        assert problem["title"]
+
+
+def test_a_browser_gets_a_page(visitor: Visitor) -> None:
+    accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    answer = visitor.ask("GET", "/<script>alert(1)</script>", headers={"Accept": accept})
+    assert (answer.status, answer.headers.get_content_type()) == (404, "text/html")
+    assert b"<script>" not in answer.body
+    assert_guarded(answer)
+
+
+def test_an_api_answer_is_kept_by_no_cache(visitor: Visitor) -> None:
+    assert visitor.get("/api/session").headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://HOST"}, False),
+        ({"Origin": "http://HOST"}, True),
+        ({"Origin": "http://example.org"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "http://HOST.example.org"}, False),
+    ],
+)
+def test_another_site_may_not_write(stack: Stack, visitor: Visitor, headers: dict[str, str], *, allowed: bool) -> None:
+    host = stack.app_url.removeprefix("http://").rstrip("/")
+    sent = {name: value.replace("HOST", host) for name, value in headers.items()}
+    answer = visitor.ask("POST", "/api/session/visits", headers=sent)
+    assert answer.status == (200 if allowed else 403)
+    if not allowed:
+        assert answer.kind == "cross-site"
+        assert "Set-Cookie" not in answer.headers
+    assert visitor.ask("GET", "/api/instance", headers=sent).status == 200
+
+
+def test_only_allowed_hosts_are_answered_but_health_always(tmp_path: Path) -> None:
+    with running_service(tmp_path, ALLOWED_HOSTS="example.org,*.example.com,[::1]") as service:
+        with Visitor(service.app_url) as visitor:
+            for host, status in {
+                "example.org": 200,
+                "EXAMPLE.org:8080": 200,
+                "a.example.com": 200,
+                "[::1]:80": 200,
+                "example.com": 400,
+                "evil.org": 400,
+                "example.org.evil.org": 400,
+                "evilexample.com": 400,
+                "": 400,
+            }.items():
+                assert visitor.ask("GET", "/api/instance", headers={"Host": host}).status == status, host
+            assert visitor.ask("GET", "/health", headers={"Host": "10.1.2.3"}).status == 200
+
+
+def test_forwarded_headers_count_only_from_our_proxies(tmp_path: Path) -> None:
+    """The log shows whose request it was."""
+    forged = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7, 10.0.0.1", "X-Forwarded-Proto": "https"}
+    for trusted, expected in {
+        "": "127.0.0.1",
+        "10.0.0.0/8": "127.0.0.1",  # we are not reached through it
+        "127.0.0.1": "10.0.0.1",
+        "127.0.0.0/8,10.0.0.0/8": "198.51.100.7",  # what stands further left is anybody's word
+    }.items():
+        folder = tmp_path / (trusted.replace("/", "-") or "none")
+        folder.mkdir()
+        with running_service(folder, FORWARDED_ALLOW_IPS=trusted) as service, Visitor(service.app_url) as visitor:
+            visitor.ask("GET", "/api/instance", headers=forged)
+            record = service.wait_for(lambda r: r.get("httpRequest", {}).get("requestUrl", "").endswith("/instance"))
+            assert record["httpRequest"]["remoteIp"] == expected, trusted
+
+
+def test_hsts_and_the_host_cookie_come_with_https(tmp_path: Path) -> None:
+    with running_service(tmp_path, COOKIE_SECURE="true") as service, Visitor(service.app_url) as visitor:
+        answer = visitor.ask("POST", "/api/session/visits")
+        assert answer.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+        line = answer.headers["Set-Cookie"]
+        assert line.startswith("__Host-session=")
+        assert "Secure" in line
+        assert "Domain" not in line
+
+
+def test_the_description_is_valid_and_its_problem_types_are_found_in_it(visitor: Visitor) -> None:
+    document = visitor.get("/openapi.json").json
+    validate(document)
+    answer = visitor.ask("PUT", "/api/session", b"{", {"Content-Type": "application/json"})
+    pointer, _, kind = answer.json["type"].rpartition("/")
+    assert pointer + "/" == KIND_POINTER
+    assert kind in document["components"]["x-problems"]
+
+
+def test_schemathesis_finds_nothing(stack: Stack, tmp_path: Path) -> None:
+    """Hundreds of requests made from the description: valid, invalid and hostile ones."""
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{stack.app_url}/openapi.json", "--max-examples=25"]
+    command += ["--checks=all", "--seed=1", "--no-color", "--request-timeout=10"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_the_instance_says_who_answered(visitor: Visitor) -> None:
+    shown = json.loads(visitor.get("/api/instance").body)
+    assert set(shown) == {"name", "version", "revision", "started", "stores"}
+    assert shown["stores"] == {"sessions": "memory", "files": "file"}
