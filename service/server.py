@@ -10,10 +10,13 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped] # gunicorn ships no types
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped] # as above
+from gunicorn.http.body import ChunkedReader  # type: ignore[import-untyped] # as above
 
 from service.lifecycle import Lifecycle, Request
 from service.settings import Settings
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that the system holds for us
 KILL_AFTER = 3.0  # seconds after SHUTDOWN_GRACE that a worker has for its last words
+MOST_UNREAD = 32 * 1024  # bytes of a body that gunicorn surely reads to save the connection
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- gunicorn makes an unforeseeable name in it
 
 
@@ -101,10 +105,22 @@ class Server(BaseApplication):  # type: ignore[misc] # of gunicorn
         return self._parts.in_flight.requests() if self._parts else []
 
     def _pre_request(self, _worker: Worker, request: Any) -> None:
-        if self.lifecycle.draining:
-            request.force_close()  # "Connection: close" tells the client to come back elsewhere
+        request.should_close = partial(self._should_close, request, request.should_close)
         if request._expected_100_continue and _declared_length(request) > self.settings.max_upload_bytes:
             request._expected_100_continue = False
+
+    def _should_close(self, request: Any, as_it_says: Callable[[], bool]) -> bool:
+        """Whether the answer says "Connection: close".
+
+        At the end, so that the client comes back elsewhere. And where more of the body is unread than gunicorn would
+        read to save the connection: it would close without a word, and the client's next request would be lost.
+        """
+        if self.lifecycle.draining or as_it_says():
+            return True
+        reader = request.body.reader
+        if isinstance(reader, ChunkedReader):
+            return reader.parser is not None
+        return bool(reader.length > MOST_UNREAD)
 
     def _post_worker_init(self, _worker: Worker) -> None:
         from service.ops import OpsServer  # noqa: PLC0415 -- as above

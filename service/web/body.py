@@ -36,7 +36,7 @@ def declared_length(limit: int) -> int | None:
     if length < 0:
         raise Problem(400, "Content-Length must be a number of bytes.")
     if length > limit:
-        raise Problem(413, f"At most {limit} bytes are taken; this is {length}.", headers={"Connection": "close"})
+        raise Problem(413, f"At most {limit} bytes are taken; this is {length}.")
     return length
 
 
@@ -63,7 +63,7 @@ def _checked(
             break
         received += len(chunk)
         if received > limit:
-            raise Problem(413, f"At most {limit} bytes are taken.", headers={"Connection": "close"})
+            raise Problem(413, f"At most {limit} bytes are taken.")
         for _, digest, _ in wanted:
             digest.update(chunk)
         if progress is not None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.datastructures import Headers
+from werkzeug.routing import BaseConverter
 
 from service.sessions.interface import SessionGone
 from service.settings import Settings
@@ -30,6 +31,13 @@ INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", 
 FILE_CSP = "sandbox; default-src 'none'"
 
 
+class _Anything(BaseConverter):
+    """The rest of the path, whatever it is, so that a name with a slash or a line break is told what is wrong."""
+
+    regex = r"[\s\S]*"
+    part_isolating = False
+
+
 class Files:
     """The routes under ``/api/files``."""
 
@@ -43,10 +51,10 @@ class Files:
     def register(self, app: Flask) -> None:
         """Put the routes on ``app``."""
         app.add_url_rule("/api/files", "files.list", self.list, methods=["GET"])
-        # <path:…> so that a name with an encoded slash is told what is wrong with it.
-        app.add_url_rule(f"{ROUTE}<path:name>", "files.put", self.put, methods=["PUT"])
-        app.add_url_rule(f"{ROUTE}<path:name>", "files.get", self.get, methods=["GET"])
-        app.add_url_rule(f"{ROUTE}<path:name>", "files.delete", self.delete, methods=["DELETE"])
+        app.url_map.converters["anything"] = _Anything
+        app.add_url_rule(f"{ROUTE}<anything:name>", "files.put", self.put, methods=["PUT"])
+        app.add_url_rule(f"{ROUTE}<anything:name>", "files.get", self.get, methods=["GET"])
+        app.add_url_rule(f"{ROUTE}<anything:name>", "files.delete", self.delete, methods=["DELETE"])
 
     def list(self) -> dict[str, Any]:
         """One page of the visitor's files, in the order of the names' bytes."""
@@ -191,7 +199,7 @@ class Files:
     def _transfer(self) -> "_Slot":
         if not self._transfers.acquire(blocking=False):
             detail = "All places for transfers are taken just now. Please try again."
-            raise Problem(503, detail, kind="busy", headers={"Retry-After": "1", "Connection": "close"})
+            raise Problem(503, detail, kind="busy", headers={"Retry-After": "1"})
         return _Slot(self._transfers)
 
 

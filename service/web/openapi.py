@@ -49,10 +49,24 @@ def _parameter(name: str, where: str, description: str, schema: dict[str, Any] |
     return {"name": name, "in": where, "description": description, "schema": schema or _TEXT} | needed
 
 
-_NAME = _parameter("name", "path", "1 to 255 bytes of UTF-8 after NFC.", {"type": "string", "minLength": 1})
-_IF_MATCH = _parameter("If-Match", "header", "Only if the file is this one.")
-_IF_NONE_MATCH = _parameter("If-None-Match", "header", "`*`: only if there is no such file.")
+_NOT_CONTROL = r"[^/\u0000-\u001f\u007f-\u009f]"
+_NAME = _parameter(
+    "name",
+    "path",
+    "1 to 255 bytes of UTF-8 after NFC, no control characters, no slash, not `.` or `..`.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": rf"^(?!\.{{1,2}}$){_NOT_CONTROL}+$"},
+)
+# No patterns for these: RFC 9110 says that what is malformed is passed over, or fits nothing.
+_IF_MATCH = _parameter("If-Match", "header", "Only if the file is one of these; `*`: if there is one.")
+_IF_NONE_MATCH = _parameter("If-None-Match", "header", "Only if it is none of these; `*`: if there is none.")
 _RANGE = _parameter("Range", "header", "One range of bytes.")
+_DIGEST = _parameter(
+    "Content-Digest",
+    "header",
+    "sha-256 or sha-512 of the body (RFC 9530).",
+    {"type": "string", "pattern": "^[a-z][a-z0-9-]*=:[A-Za-z0-9+/]+=*:$"},
+)
+_PREFIX = {"type": "string", "maxLength": 255, "pattern": rf"^(?!\.{{1,2}}$){_NOT_CONTROL}*$"}
 _FILE_HEADERS = {
     "ETag": {"description": "Changes with every write.", "schema": _TEXT},
     "Last-Modified": {"description": "When it was written.", "schema": _TEXT},
@@ -79,7 +93,7 @@ def describe(settings: Settings) -> dict[str, Any]:
 def _paths(settings: Settings) -> dict[str, Any]:
     page = {200: {"description": "The page.", "content": {"text/html": {"schema": _TEXT}}}}
     stored = f"The file, at most {settings.max_upload_bytes} bytes."
-    upload = {"description": stored, "required": True, "content": _BYTES}
+    upload = {"description": stored, "content": _BYTES}  # none at all is an empty file
     sign_in = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/SignIn"}}}}
     document = {"content": {"application/json": {"schema": {"type": "object"}}}, "description": "This document."}
     return {
@@ -109,7 +123,7 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 {200: _json("The page.", "Files")},
                 503,
                 parameters=[
-                    _parameter("prefix", "query", "Only names that begin so."),
+                    _parameter("prefix", "query", "Only names that begin so.", _PREFIX),
                     _parameter("page_token", "query", "`next_page_token` of the page before."),
                     _parameter("limit", "query", "How many.", {"type": "integer", "minimum": 1, "maximum": 1000}),
                 ],
@@ -143,7 +157,7 @@ def _paths(settings: Settings) -> dict[str, Any]:
                 parameters=[
                     _IF_MATCH,
                     _IF_NONE_MATCH,
-                    _parameter("Content-Digest", "header", "sha-256 or sha-512 of the body (RFC 9530)."),
+                    _DIGEST,
                 ],
                 requestBody=upload,
             ),

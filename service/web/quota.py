@@ -47,8 +47,7 @@ class Reservation:
         for chunk in body:
             seen += len(chunk)
             if seen > self._bytes:
-                self._quota.add(self._lease, 0, GROWTH)
-                self._bytes += GROWTH
+                self._bytes += self._quota.grow(self._lease, seen - self._bytes)
             yield chunk
 
     def settle(self, *, files: int, size: int) -> None:
@@ -83,10 +82,15 @@ class Quota:
                 raise self._full()
         return Reservation(self, owner, lease, files, size)
 
-    def add(self, lease: str, files: int, size: int) -> None:
-        """Reserve more. Raises a 507 Problem."""
-        if not self._try(lease, files, size, None):
-            raise self._full()
+    def grow(self, lease: str, needed: int) -> int:
+        """Reserve more: a large step, or the bytes that are needed where there is room for no more. How many it was.
+
+        Raises a 507 Problem.
+        """
+        for size in (max(GROWTH, needed), needed):
+            if self._try(lease, 0, size, None):
+                return size
+        raise self._full()
 
     def release(self, *, files: int, size: int) -> None:
         """Files were deleted."""

@@ -55,7 +55,7 @@ def test_an_exemplar_arrives_in_prometheus(metrics: Metrics, tmp_path: Path) -> 
         yield body
 
     full(metrics)
-    server = make_server("127.0.0.1", 0, app, handler_class=Quiet)  # type: ignore[arg-type] # of WSGI
+    server = make_server("127.0.0.1", 0, app, handler_class=Quiet)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
