@@ -114,13 +114,13 @@ class Server(BaseApplication):  # type: ignore[misc] # of gunicorn
 
         At the end, so that the client comes back elsewhere. And where more of the body is unread than gunicorn would
         read to save the connection: it would close without a word, and the client's next request would be lost.
+        Decided once, when the answer's head is written: gunicorn asks again later, and what was said has to hold.
         """
-        if self.lifecycle.draining or as_it_says():
-            return True
         reader = request.body.reader
-        if isinstance(reader, ChunkedReader):
-            return reader.parser is not None
-        return bool(reader.length > MOST_UNREAD)
+        unread = reader.parser is not None if isinstance(reader, ChunkedReader) else reader.length > MOST_UNREAD
+        decided = bool(self.lifecycle.draining or unread or as_it_says())
+        request.should_close = partial(bool, decided)
+        return decided
 
     def _post_worker_init(self, _worker: Worker) -> None:
         from service.ops import OpsServer  # noqa: PLC0415 -- as above

@@ -57,7 +57,7 @@ class Load:
                     self.failed.append(f"{name}: status {status}")
                 if self.stop.is_set():
                     return
-        except Exception as error:
+        except (OSError, http.client.HTTPException) as error:
             self.failed.append(f"{name}: {error!r} after {self.done[name]}")
 
     def keep_alive(self) -> Iterator[int]:

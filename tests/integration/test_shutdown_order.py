@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import pytest
 
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import accepts_connections, wait_until
-from tests.harness.service import Service, running_service
+from tests.harness.service import Record, Service, running_service
 
 
 def connect(service: Service) -> socket.socket:
@@ -32,6 +33,10 @@ def answer(client: socket.socket) -> http.client.HTTPResponse:
     response.begin()
     response.read()
     return response
+
+
+def says(message: str, record: Record) -> bool:
+    return bool(record["message"] == message)
 
 
 def in_flight(service: Service) -> float:
@@ -151,7 +156,7 @@ def test_signals_that_have_no_meaning_here_change_nothing(tmp_path: Path) -> Non
         before = service.workers
         for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH):
             service.process.send_signal(number)
-            service.wait_for(lambda r, n=number: n.name[3:].lower() in r["message"] and "Handling" in r["message"])
+            service.wait_for(partial(says, f"Handling signal: {number.name[3:].lower()}"))
         assert service.workers == before
         with Visitor(service.app_url) as visitor:
             assert visitor.get("/api/instance").status == 200
