@@ -1,6 +1,7 @@
 """``python -m service``: read the settings, start the server.
 
-Exit codes: 0 ended as asked, 1 a store can't be reached (``--check``) or a port can't be had, 2 the settings are wrong.
+Exit codes: 0 ended as asked, 1 a store can't be reached (``--check``) or a port can't be had, 2 the settings are wrong,
+3 a store can't be set up with them (a file that holds no certificate, say).
 """
 
 import argparse

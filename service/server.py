@@ -22,7 +22,7 @@ from service.lifecycle import Lifecycle, Request
 from service.settings import Settings
 from service.telemetry.gunicorn_logs import GunicornLogger
 from service.telemetry.multiprocess import prepare_multiprocess
-from service.worker import Worker
+from service.worker import SMALL_BODY, Worker
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections that the system holds for us
 KILL_AFTER = 3.0  # seconds after SHUTDOWN_GRACE that a worker has for its last words
-MOST_UNREAD = 32 * 1024  # bytes of a body that gunicorn surely reads to save the connection
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- gunicorn makes an unforeseeable name in it
 
 
@@ -96,7 +95,12 @@ class Server(BaseApplication):  # type: ignore[misc] # of gunicorn
         """The application, made in the worker."""
         from service import create_app  # noqa: PLC0415 -- the parent process needs none of it
 
-        app = create_app(self.settings, lifecycle=self.lifecycle)
+        try:
+            app = create_app(self.settings, lifecycle=self.lifecycle)
+        except (ValueError, OSError) as error:
+            # What the settings' own checks can't see: a file that holds no certificate, no credentials to be found.
+            log.critical("can't set up the stores of SESSION_URL and STORAGE_URL: %s", error, exc_info=True)
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)  # the parent ends too, with this exit code: a restart would not help
         self._parts = app.extensions["seatrial"]
         return app
 
@@ -106,18 +110,24 @@ class Server(BaseApplication):  # type: ignore[misc] # of gunicorn
 
     def _pre_request(self, _worker: Worker, request: Any) -> None:
         request.should_close = partial(self._should_close, request, request.should_close)
-        if request._expected_100_continue and _declared_length(request) > self.settings.max_upload_bytes:
-            request._expected_100_continue = False
+        if request._expected_100_continue:
+            # No 100 for what will be refused. And none for a small body, which is here: the worker has asked for it.
+            length = _declared_length(request)
+            request._expected_100_continue = length is None or SMALL_BODY < length <= self.settings.max_upload_bytes
 
     def _should_close(self, request: Any, as_it_says: Callable[[], bool]) -> bool:
         """Whether the answer says "Connection: close".
 
-        At the end, so that the client comes back elsewhere. And where more of the body is unread than gunicorn would
-        read to save the connection: it would close without a word, and the client's next request would be lost.
+        At the end, so that the client comes back elsewhere. And where some of the body is unread and perhaps not here:
+        gunicorn would wait for it, with this thread, to save the connection, and where it is too much close without a
+        word, so that the client's next request would be lost. A small body is here.
         Decided once, when the answer's head is written: gunicorn asks again later, and what was said has to hold.
         """
         reader = request.body.reader
-        unread = reader.parser is not None if isinstance(reader, ChunkedReader) else reader.length > MOST_UNREAD
+        if isinstance(reader, ChunkedReader):
+            unread = reader.parser is not None
+        else:
+            unread = reader.length > 0 and (_declared_length(request) or 0) > SMALL_BODY
         decided = bool(self.lifecycle.draining or unread or as_it_says())
         request.should_close = partial(bool, decided)
         return decided
@@ -205,8 +215,8 @@ def _url(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
-def _declared_length(request: Any) -> int:
+def _declared_length(request: Any) -> int | None:
     for name, value in request.headers:
         if name == "CONTENT-LENGTH" and value.isdecimal():
             return int(value[:18])
-    return 0
+    return None

@@ -32,12 +32,16 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 SMALL_BODY = 16 * 1024  # bytes of a body that are waited for before a thread is taken
+MOST_HEAD = (
+    64 * 1024
+)  # bytes; gunicorn limits each field and their number, which together would be 800 KiB a connection
 LINGER = 2.0  # seconds until a closed connection is given up (RFC 9112 §9.6)
 IDLE_AT_END = 1.0  # seconds that an idle connection lives on when the worker ends: a request may be on its way
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
 READ = 16 * 1024
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+_OLD = re.compile(rb"[^\r\n]* HTTP/1\.0\r\n")
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 
 _STATUS = {
@@ -91,7 +95,7 @@ class Connection(TConn):  # type: ignore[misc] # of gunicorn
         self._came = bytearray()
         self._searched = 0  # bytes that hold no end of the head
         self._needed = 0  # bytes until the request is complete; 0 until that is known
-        self._most = cfg.limit_request_line + cfg.limit_request_fields * (cfg.limit_request_field_size + 4) + SMALL_BODY
+        self._is_too_large = False
 
     def take_over(self) -> None:
         """Begin the next request, with what the last one's reader had read too much."""
@@ -118,7 +122,12 @@ class Connection(TConn):  # type: ignore[misc] # of gunicorn
                 return True
 
     def hand_over(self) -> None:
-        """Give what has come to gunicorn's parser."""
+        """Give what has come to gunicorn's parser. Raises gunicorn's errors where the head is too large."""
+        self.sock.setblocking(True)
+        if self._is_too_large:
+            if b"\r\n" not in self._came:
+                raise errors.LimitRequestLine(len(self._came), MOST_HEAD)
+            raise errors.LimitRequestHeaders(f"the head is larger than {MOST_HEAD} bytes")
         self.init()
         self.parser.unreader.unread(bytes(self._came))
         self._came.clear()
@@ -128,12 +137,16 @@ class Connection(TConn):  # type: ignore[misc] # of gunicorn
             end = self._came.find(b"\r\n\r\n", self._searched)
             if end < 0:
                 self._searched = max(0, len(self._came) - 3)
-                return bool(len(self._came) > self._most)
+                self._is_too_large = len(self._came) > MOST_HEAD
+                return self._is_too_large
+            if end > MOST_HEAD:
+                self._is_too_large = True
+                return True
             head = bytes(self._came[: end + 4])
             length = _LENGTH.search(head)
             size = int(length[1]) if length else 0
             self._needed = end + 4 + (size if size <= SMALL_BODY else 0)
-            if len(self._came) < self._needed and _EXPECT.search(head):
+            if len(self._came) < self._needed and _EXPECT.search(head) and not _OLD.match(head):
                 with contextlib.suppress(OSError):
                     self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         return len(self._came) >= self._needed
@@ -323,6 +336,9 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         try:
             conn.hand_over()
         except OSError:
+            return False
+        except errors.ParseException as error:
+            self.handle_error(None, conn.sock, conn.client, error)
             return False
         return super().handle(conn)
 

@@ -1,0 +1,176 @@
+"""Clients that are slow, silent or many do not take the service down: requests are answered meanwhile, and who waits
+too long is sent away."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.http import Visitor, file_path
+from tests.harness.processes import wait_until
+from tests.harness.raw import RawClient, head
+from tests.harness.service import Service, running_service
+
+BEGINNINGS = {
+    "half a request line": b"GET /api/inst",
+    "half a head": b"GET /api/instance HTTP/1.1\r\nHost: a\r\nX-More: ",
+    "half a body": head("PUT", "/api/session", "Content-Type: application/json", "Content-Length: 20") + b'{"name',
+    "expects, then nothing": head("PUT", file_path("a"), "Content-Length: 20", "Expect: 100-continue"),
+    "nothing": b"",
+}
+LARGE = 1_000_000  # bytes
+
+
+@contextlib.contextmanager
+def slow_clients(service: Service, number: int) -> Iterator[list[RawClient]]:
+    """So many connections, each with the beginning of a request."""
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for index in range(number):
+            client = stack.enter_context(RawClient(service.app_url))
+            client.send(list(BEGINNINGS.values())[index % len(BEGINNINGS)])
+            clients.append(client)
+        yield clients
+
+
+def begin_upload(service: Service, name: str) -> RawClient:
+    """A PUT that holds a thread: too large to be waited for, and only begun."""
+    client = RawClient(service.app_url)
+    client.send(head("PUT", file_path(name), f"Content-Length: {LARGE}") + b"x" * 100_000)
+    return client
+
+
+def active(service: Service) -> float:
+    """The requests that hold a thread."""
+    with Visitor(service.ops_url) as platform:
+        text = platform.get("/metrics").body.decode()
+    return float(next(line for line in text.splitlines() if line.startswith("http_server_active_requests ")).split()[1])
+
+
+def test_slow_heads_and_bodies_cost_no_thread(tmp_path: Path) -> None:
+    """Two threads, 300 connections that never finish what they say."""
+    with running_service(tmp_path, THREADS="2", HEAD_TIMEOUT="300s") as service:
+        with slow_clients(service, 300):
+            for _ in range(20):
+                with Visitor(service.app_url) as visitor:
+                    assert visitor.get("/api/instance").status == 200
+                    assert visitor.ask("POST", "/api/session/visits").status == 200
+            assert active(service) == 0
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS.values(), ids=BEGINNINGS.keys())
+def test_a_request_that_does_not_come_is_not_waited_for(tmp_path: Path, beginning: bytes) -> None:
+    with running_service(tmp_path, HEAD_TIMEOUT="500ms") as service, RawClient(service.app_url) as client:
+        client.send(beginning)
+        said = client.wait_for_close()
+        assert said == (b"HTTP/1.1 100 Continue\r\n\r\n" if b"Expect" in beginning else b"")
+
+
+def test_dripping_does_not_buy_time(tmp_path: Path) -> None:
+    """The time is for the whole head, not for each byte."""
+    with running_service(tmp_path, HEAD_TIMEOUT="500ms") as service, RawClient(service.app_url) as client:
+        closed = threading.Event()
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                client.send(b"GET / HTTP/1.1\r\nX-Drip: ")
+                while not closed.wait(0.05):
+                    client.send(b"x")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        try:
+            assert client.wait_for_close() == b""
+        finally:
+            closed.set()
+            dripping.join()
+
+
+def test_a_second_request_that_does_not_come_whole_is_not_waited_for(tmp_path: Path) -> None:
+    """KEEP_ALIVE is for silence between requests; a head that has begun has HEAD_TIMEOUT."""
+    with running_service(tmp_path, HEAD_TIMEOUT="500ms") as service, RawClient(service.app_url) as client:
+        client.send(head("GET", "/api/instance"))
+        assert client.answer().headers["Connection"] == "keep-alive"
+        client.send(b"GET /api/inst")
+        assert client.wait_for_close() == b""
+
+
+def test_idle_connections_make_room_for_new_visitors(tmp_path: Path) -> None:
+    with running_service(tmp_path, MAX_CONNECTIONS="20", HEAD_TIMEOUT="300s") as service:
+        with slow_clients(service, 60) as clients:
+            for _ in range(3):
+                with Visitor(service.app_url) as visitor:
+                    assert visitor.get("/api/instance").status == 200
+            clients[4].wait_for_close()  # one of the oldest had to go
+
+
+def test_an_upload_that_stalls_is_ended(tmp_path: Path) -> None:
+    with running_service(tmp_path, IO_TIMEOUT="500ms") as service, begin_upload(service, "a") as client:
+        answer = client.answer()
+        assert (answer.status, answer.headers["Connection"]) == (408, "close")
+        assert answer.kind == "about:blank"
+        assert client.wait_for_close() == b""
+        wait_until("the thread free", lambda: active(service) == 0)
+        assert not [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
+
+
+def test_an_upload_below_the_least_rate_is_ended(tmp_path: Path) -> None:
+    """A byte every 50 ms is no stall, but it is too slow."""
+    with running_service(tmp_path, IO_TIMEOUT="2s", MIN_TRANSFER_RATE="100KiB") as service:
+        with RawClient(service.app_url) as client:
+            client.send(head("PUT", file_path("a"), f"Content-Length: {LARGE}"))
+            over = threading.Event()
+
+            def drip() -> None:
+                with contextlib.suppress(OSError):
+                    while not over.wait(0.05):
+                        client.send(b"x")
+
+            dripping = threading.Thread(target=drip)
+            dripping.start()
+            try:
+                answer = client.answer()
+            finally:
+                over.set()
+                dripping.join()
+        assert (answer.status, answer.headers["Connection"]) == (408, "close")
+
+
+def test_a_download_that_nobody_reads_is_ended(tmp_path: Path) -> None:
+    with running_service(tmp_path, IO_TIMEOUT="500ms", THREADS="3") as service, Visitor(service.app_url) as visitor:
+        assert visitor.put("a", b"x" * 20_000_000).status == 201
+        cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+        with RawClient(service.app_url, receive_buffer=4096) as client:
+            client.send(head("GET", file_path("a"), f"Cookie: {cookie}"))
+            gone = service.wait_for(
+                lambda r: (
+                    r.get("httpRequest", {}).get("requestMethod") == "GET"
+                    and r["httpRequest"]["requestUrl"].endswith(file_path("a"))
+                )
+            )
+            assert int(gone["httpRequest"]["responseSize"]) < 20_000_000
+            wait_until("the thread free", lambda: active(service) == 0)
+            # The only place for a transfer is free again too.
+            assert visitor.get(file_path("a")).body == b"x" * 20_000_000
+
+
+def test_stalled_uploads_leave_threads_for_the_rest(tmp_path: Path) -> None:
+    """Four threads, so two places for transfers."""
+    with running_service(tmp_path, THREADS="4", IO_TIMEOUT="300s") as service:
+        with begin_upload(service, "a") as first, begin_upload(service, "b") as second:
+            wait_until("both hold a thread", lambda: active(service) == 2)
+            for name in ("c", "d", "e"):
+                with begin_upload(service, name) as refused:
+                    answer = refused.answer()
+                    assert (answer.status, answer.kind, answer.headers["Retry-After"]) == (503, "busy", "1")
+                    assert answer.headers["Connection"] == "close"  # its body was not read
+                with Visitor(service.app_url) as visitor:
+                    assert visitor.get("/api/instance").status == 200
+                    assert visitor.ask("POST", "/api/session/visits").status == 200
+            for client in (first, second):
+                client.send(b"x" * (LARGE - 100_000))
+                assert client.answer().status == 201
+        with Visitor(service.app_url) as visitor:
+            assert visitor.put("f", b"x").status == 201
