@@ -16,6 +16,7 @@ from typing import Any
 
 from service.lifecycle import InFlight, Lifecycle
 from service.settings import Settings
+from service.telemetry.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Dependency:
         try:
             self._check()
         except Exception as problem:  # noqa: BLE001 -- whatever it is, the dependency can't serve
-            error = f"{problem}" or type(problem).__name__
+            error = redact(f"{problem}") or type(problem).__name__
         self._seconds = time.monotonic() - started
         self._seen = _now()
         up = not error

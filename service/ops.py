@@ -107,6 +107,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(code, problem.CONTENT_TYPE, body, **more)
 
     def _send(self, status: int, content_type: str, body: bytes, **more: str) -> None:
+        self.request_version = self.protocol_version  # what looks like HTTP/0.9 would get no head
         self.close_connection = True  # a scrape comes every few seconds: a thread does not wait for it
         self.send_response_only(status)
         headers = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.hold import active
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import wait_until
 from tests.harness.raw import RawClient, head
@@ -40,13 +41,6 @@ def begin_upload(service: Service, name: str) -> RawClient:
     client = RawClient(service.app_url)
     client.send(head("PUT", file_path(name), f"Content-Length: {LARGE}") + b"x" * 100_000)
     return client
-
-
-def active(service: Service) -> float:
-    """The requests that hold a thread."""
-    with Visitor(service.ops_url) as platform:
-        text = platform.get("/metrics").body.decode()
-    return float(next(line for line in text.splitlines() if line.startswith("http_server_active_requests ")).split()[1])
 
 
 def test_slow_heads_and_bodies_cost_no_thread(tmp_path: Path) -> None:

@@ -1,0 +1,133 @@
+"""Starting, and not starting: the options, the ports, the settings, and what they get wrong. Each fault is one record
+that says what to do, and an exit code."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from service.settings import setting_fields
+from tests.harness.processes import free_port
+from tests.harness.redis import redis_server
+from tests.harness.service import Record, Service, running_service
+
+SECRET = "correct-horse-battery"
+
+
+def run(folder: Path, *arguments: str, **settings: str) -> Service:
+    """The service, when it has ended by itself."""
+    with running_service(folder, settings, wait=False, arguments=arguments) as service:
+        service.process.wait(60)
+        service.wait_for_end()
+    assert service.stderr == b""
+    assert SECRET.encode() not in service.stdout
+    return service
+
+
+def of_severity(service: Service, *severities: str) -> list[Record]:
+    return [record for record in service.log if record["severity"] in severities]
+
+
+@pytest.mark.parametrize("setting", ["PORT", "OPS_PORT"])
+def test_a_port_in_use_is_named(tmp_path: Path, setting: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        service = run(tmp_path, **{setting: str(port)})
+    assert service.exit_code == 1
+    [record] = service.log
+    assert record["severity"] == "CRITICAL"
+    assert record["message"].startswith(f"{setting}: can't listen on 127.0.0.1 port {port}: Address already in use")
+
+
+def test_an_address_that_is_not_here_is_named(tmp_path: Path) -> None:
+    service = run(tmp_path, HOST="192.0.2.1")
+    assert service.exit_code == 1
+    [record] = service.log
+    assert (record["severity"], "192.0.2.1" in record["message"]) == ("CRITICAL", True)
+
+
+def test_help_names_every_setting(tmp_path: Path) -> None:
+    service = run(tmp_path, "--help")
+    assert service.exit_code == 0
+    text = service.stdout.decode()
+    rows = {line.split()[0]: line.split(maxsplit=1)[1:] for line in text.splitlines() if line.startswith("  ")}
+    assert rows.keys() >= setting_fields().keys()
+    assert rows["SESSION_URL"] == ["must be set"]
+    assert rows["THREADS"] == ["8"]
+    assert "--check" in text
+
+
+def test_version_is_the_one_that_runs(tmp_path: Path) -> None:
+    service = run(tmp_path, "--version", VERSION="1.2.3-rc1")
+    assert (service.exit_code, service.stdout) == (0, b"seatrial 1.2.3-rc1\n")
+
+
+def test_the_check_reaches_the_stores_and_serves_nobody(tmp_path: Path) -> None:
+    with redis_server(tmp_path, "--requirepass", SECRET) as redis:
+        service = run(tmp_path, "--check", SESSION_URL=f"redis://:{SECRET}@127.0.0.1:{redis.port}/0")
+    assert service.exit_code == 0
+    said = [record["message"] for record in service.log if "can serve" in record["message"]]
+    assert len(said) == 2
+    assert said[0].startswith("sessions can serve")
+    assert said[1].startswith("storage can serve")
+    assert of_severity(service, "WARNING", "ERROR", "CRITICAL") == []
+
+
+def test_the_check_names_each_store_that_is_out_of_reach(tmp_path: Path) -> None:
+    service = run(
+        tmp_path,
+        "--check",
+        SESSION_URL=f"redis://visitor:{SECRET}@127.0.0.1:{free_port()}/0",
+        STORAGE_URL=f"file://{tmp_path}/nowhere",
+    )
+    assert service.exit_code == 1
+    sessions, storage = of_severity(service, "ERROR")
+    assert sessions["message"].startswith("sessions can't serve: ")
+    assert storage["message"].startswith("storage can't serve: ")
+    assert "nowhere" in storage["message"]
+
+
+def test_the_check_knows_a_wrong_password(tmp_path: Path) -> None:
+    with redis_server(tmp_path, "--requirepass", "another") as redis:
+        service = run(tmp_path, "--check", SESSION_URL=f"redis://:{SECRET}@127.0.0.1:{redis.port}/0")
+    assert service.exit_code == 1
+    [record] = of_severity(service, "ERROR")
+    assert record["message"].startswith("sessions can't serve: ")
+
+
+@pytest.mark.parametrize("arguments", [(), ("--check",)])
+def test_every_fault_in_the_settings_is_named_before_anything_is_opened(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    faults = {"SESSION_URL": f"http://u:{SECRET}@h", "THREADS": "many", "PORT": "99999", "KEEP_ALIVE": "soon"}
+    service = run(tmp_path, *arguments, **faults)
+    assert service.exit_code == 2
+    assert {record["message"].split()[0] for record in service.log} == faults.keys()
+    assert len(of_severity(service, "CRITICAL")) == len(service.log) == len(faults)
+
+
+def test_a_name_that_is_nearly_a_setting_is_a_warning(tmp_path: Path) -> None:
+    service = run(tmp_path, "--check", SESSION_TIMOUT="1s")
+    assert service.exit_code == 0
+    messages = [record["message"] for record in of_severity(service, "WARNING")]
+    assert "SESSION_TIMOUT is no setting; did you mean SESSION_TIMEOUT?" in messages
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_store_that_can_not_be_set_up_ends_the_service(tmp_path: Path, workers: str) -> None:
+    """A restart would not help, so workers are not started again and again."""
+    (tmp_path / "ca.pem").write_text("no certificate")
+    service = run(
+        tmp_path,
+        SESSION_URL=f"rediss://visitor:{SECRET}@127.0.0.1:{free_port()}/0",
+        SESSION_TLS_CA_FILE=str(tmp_path / "ca.pem"),
+        WEB_CONCURRENCY=workers,
+    )
+    assert service.exit_code == 3
+    critical = of_severity(service, "CRITICAL")
+    assert 1 <= len(critical) <= int(workers)
+    assert critical[0]["message"].startswith("can't set up the stores of SESSION_URL and STORAGE_URL: ")
+    assert "certificate" in critical[0]["message"]
+    started = [record for record in service.log if record["message"].startswith("Booting worker")]
+    assert len(started) <= int(workers)
+    assert not [record for record in service.log if record["message"] == "serving"]
