@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service.ops import MAX_CONNECTIONS
 from tests.harness.hold import active, holdable_service
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import accepts_connections, free_port, wait_until
@@ -45,12 +46,16 @@ def test_the_platform_is_answered_while_every_thread_is_busy(tmp_path: Path) -> 
 
 
 def test_slow_clients_do_not_keep_a_scrape_out(service: Service) -> None:
+    """Nor do they cost more than a few threads: the oldest has to go."""
+    threads = Path(f"/proc/{service.workers[0]}/task")
+    before = len(list(threads.iterdir()))
     with contextlib.ExitStack() as stack:
         for number in range(50):
             client = stack.enter_context(RawClient(service.ops_url))
             client.send(b"" if number % 2 else b"GET /metrics HTTP/1.1\r\nX-Slow: ")
         for _ in range(5):
             assert [get(service, path) for path in PATHS] == [200, 200, 200]
+            assert len(list(threads.iterdir())) <= before + MAX_CONNECTIONS + 2
 
 
 def test_who_sends_nothing_is_not_waited_for(service: Service) -> None:
