@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,15 @@ class Prometheus:
     """A running Prometheus."""
 
     url: str
+
+    def is_ready(self) -> bool:
+        """It listens before it has opened its storage."""
+        try:
+            urllib.request.urlopen(f"{self.url}/-/ready", timeout=10).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+        return True
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The result of an instant query: ``metric`` and ``value`` of each series."""
@@ -61,7 +71,9 @@ def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
         "--enable-feature=exemplar-storage",
     ]
     with running(command, port=port, log=folder / "prometheus.log"):
-        yield Prometheus(f"http://127.0.0.1:{port}")
+        started = Prometheus(f"http://127.0.0.1:{port}")
+        wait_until("Prometheus is ready", started.is_ready)
+        yield started
 
 
 def check_metrics(text: bytes) -> str:

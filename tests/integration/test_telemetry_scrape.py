@@ -108,14 +108,18 @@ class Parent:
             go_on, let_go = os.pipe()
             pid = os.fork()
             if pid == 0:
-                os.close(let_go)
+                for inherited in (let_go, *workers.values()):
+                    os.close(inherited)
                 work()
             os.close(ready)
+            os.close(go_on)
             assert os.read(wait, 1) == b"x"
+            os.close(wait)
             workers[pid] = let_go
             print(pid, flush=True)
         elif what == "kill":
             os.kill(int(who), 9)
+            os.close(workers.pop(int(who)))
             os.waitpid(int(who), 0)
             print("dead", flush=True)
         elif what == "reap":
@@ -174,20 +178,27 @@ class Parent:
         return {path.name for path in self.folder.glob("*.db")}
 
     def close(self) -> None:
-        for pid in self.pids:
-            self.tell(f"end {pid}")
+        """End the workers that are left and the process itself."""
         assert self.process.stdin
-        self.process.stdin.close()
-        assert self.process.wait(30) == 0
         assert self.process.stdout
-        self.process.stdout.close()
+        try:
+            for pid in self.pids:
+                self.tell(f"end {pid}")
+            self.process.stdin.close()
+            assert self.process.wait(30) == 0
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
 
 
 @pytest.fixture
 def parent() -> Iterator[Parent]:
     made = Parent()
-    yield made
-    made.close()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def assert_counts(values: dict[str, float], *, lived: int, living: int) -> None:
