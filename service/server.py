@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped] # gunicorn ships no types
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped] # as above
+from gunicorn.errors import HaltServer  # type: ignore[import-untyped] # as above
 from gunicorn.http.body import ChunkedReader  # type: ignore[import-untyped] # as above
 
 from service.lifecycle import Lifecycle, Request
@@ -173,6 +174,17 @@ class Captain(Arbiter):  # type: ignore[misc] # of gunicorn
         """End the workers, and wait for them."""
         self.app.lifecycle.end()
         super().stop(graceful)
+
+    def reap_workers(self) -> None:
+        """Note which workers have ended. HaltServer where one could not start, but only once: then it ends anyway."""
+        while True:
+            try:
+                super().reap_workers()
+            except HaltServer:
+                if not self.app.lifecycle.ending:
+                    raise
+            else:
+                return
 
     def _ignore(self) -> None:
         self.log.info("ignored: this signal has no meaning here; deploy anew instead")

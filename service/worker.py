@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 SMALL_BODY = 16 * 1024  # bytes of a body that are waited for before a thread is taken
-MOST_HEAD = (
-    64 * 1024
-)  # bytes; gunicorn limits each field and their number, which together would be 800 KiB a connection
+MOST_HEAD = 64 * 1024  # bytes on the whole: gunicorn's limits of fields allow 800 KiB a connection
 LINGER = 2.0  # seconds until a closed connection is given up (RFC 9112 §9.6)
 IDLE_AT_END = 1.0  # seconds that an idle connection lives on when the worker ends: a request may be on its way
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log

@@ -1,6 +1,7 @@
 """What is not quite a request, and what comes around it: limits on the head, broken framing, old clients, pipelines,
 expectations, bodies that nobody reads."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,14 +227,15 @@ def test_a_connection_lives_for_many_requests(client: RawClient) -> None:
 
 
 def test_heads_are_held_in_little_memory(tmp_path: Path) -> None:
-    """Each of 300 connections says as much of a head as it may; together they cost a fraction of a small container."""
+    """300 connections would say 700 KiB of a head each; together they cost a fraction of a small container."""
     with running_service(tmp_path, HEAD_TIMEOUT="300s") as service:
         before = memory(service)
         clients = []
         for _ in range(300):
             client = RawClient(service.app_url)
             clients.append(client)
-            client.send(b"GET / HTTP/1.1\r\n" + (b"X-Long: " + b"v" * 8000 + b"\r\n") * 7)
+            with contextlib.suppress(OSError):  # it may be sent away before it has said all
+                client.send(b"GET / HTTP/1.1\r\n" + (b"X-Long: " + b"v" * 8000 + b"\r\n") * 90)
         with Visitor(service.app_url) as visitor:
             assert visitor.get("/api/instance").status == 200
         grown = memory(service) - before
