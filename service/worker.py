@@ -58,7 +58,7 @@ class ClientSocket(socket.socket):
     def limit(self, timeout: float, least_rate: int) -> None:
         """``timeout`` in seconds without a byte; ``least_rate`` in bytes a second, once ``timeout`` was waited."""
         self._timeout, self._least_rate = timeout, least_rate
-        self._received, self._waited = 0, 0.0
+        self._moved, self._waited = 0, 0.0
 
     def setblocking(self, flag: bool, /) -> None:
         """Blocking is never for ever."""
@@ -68,18 +68,26 @@ class ClientSocket(socket.socket):
         """As socket's; TimeoutError also where a body comes too slowly on the whole."""
         started = time.monotonic()
         data = super().recv(size, flags)
-        self._waited += time.monotonic() - started
-        self._received += len(data)
-        if self._least_rate and self._waited > self._timeout + self._received / self._least_rate:
-            raise TimeoutError(errno.ETIMEDOUT, "the client sends too slowly")
+        self._count(len(data), started)
         return data
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """As socket's. A client that takes nothing is a client that is gone."""
+        """As socket's, with the time-out for each part. A client that takes nothing is a client that is gone."""
+        rest = memoryview(data).cast("B")
         try:
-            super().sendall(data, flags)
+            while rest:
+                started = time.monotonic()
+                sent = super().send(rest, flags)
+                rest = rest[sent:]
+                self._count(sent, started)
         except TimeoutError:
-            raise BrokenPipeError(errno.EPIPE, "the client takes nothing") from None
+            raise BrokenPipeError(errno.EPIPE, "the client takes nothing, or too slowly") from None
+
+    def _count(self, moved: int, started: float) -> None:
+        self._waited += time.monotonic() - started
+        self._moved += moved
+        if self._least_rate and self._waited > self._timeout + self._moved / self._least_rate:
+            raise TimeoutError(errno.ETIMEDOUT, "the client is too slow")
 
 
 class Connection(TConn):  # type: ignore[misc] # of gunicorn
@@ -252,7 +260,11 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
 
     def _linger(self, conn: Connection) -> None:
         """Close our side, and read on until the client closes its own, or it would lose our last words."""
-        conn.sock.shutdown(socket.SHUT_WR)
+        try:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(conn)
+            return
         conn.sock.setblocking(False)
         conn.deadline = time.monotonic() + LINGER
         self._wait(conn, self._drain)
@@ -284,7 +296,12 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
     def _close_late(self) -> None:
         now = time.monotonic()
         for conn in [conn for conn in self._waiting if conn.deadline < now]:
-            self._close(conn)
+            if conn.began is not None and self._waiting[conn] == self._readable:
+                self._forget(conn)
+                self._answer(conn.sock, 408, "The request took too long to come.")
+                self._linger(conn)
+            else:
+                self._close(conn)
 
     # The end.
 
@@ -350,6 +367,9 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
             status = 500
             self.log.error("Error handling request")
             detail = "Something went wrong here."
+        self._answer(client, status, detail)
+
+    def _answer(self, client: Any, status: int, detail: str) -> None:
         body = problem.problem(status, detail)
         fields = (
             f"HTTP/1.1 {status} {problem.title(status)}",
