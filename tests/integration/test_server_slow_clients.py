@@ -162,7 +162,7 @@ def test_a_download_below_the_least_rate_is_ended(tmp_path: Path) -> None:
     with running_service(tmp_path, settings) as service, Visitor(service.app_url) as visitor:
         assert visitor.put("a", b"x" * 20_000_000).status == 201
         cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
-        with RawClient(service.app_url, receive_buffer=4096) as client:
+        with RawClient(service.app_url, receive_buffer=128 * 1024) as client:
             client.send(head("GET", file_path("a"), f"Cookie: {cookie}"))
             over = threading.Event()
 
