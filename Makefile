@@ -26,11 +26,12 @@ test: $(VENV)/dev.stamp ## all tests, against real stores (installs them with ap
 	@scripts/test-servers.sh
 	@$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
 
-lint: $(VENV)/dev.stamp ## ruff, mypy --strict, shellcheck, and that generated documents are fresh
+lint: $(VENV)/dev.stamp ## ruff, mypy --strict, shellcheck, actionlint, and that generated documents are fresh
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck scripts/*.sh .ci/run
+	@$$(scripts/go-tool.sh actionlint) -shellcheck $(BIN)/shellcheck
 	@$(BIN)/python -m scripts.settings_page --check
 
 format: $(VENV)/dev.stamp ## put the code into ruff's form

@@ -16,4 +16,4 @@ if [ ${#missing[@]} -gt 0 ]; then
   # Debian starts what it installs; the tests start their own.
   DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
-scripts/fake-gcs-server.sh >/dev/null
+scripts/go-tool.sh fake-gcs-server >/dev/null

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -76,12 +75,10 @@ def fake_gcs(folder: Path) -> Iterator[str]:
 
 
 def fake_gcs_binary() -> Path:
-    """Where scripts/fake-gcs-server.sh has put it. RuntimeError where nobody ran that."""
-    cache = Path(os.environ.get("SEATRIAL_CACHE") or ROOT / ".cache")
-    binary = cache / "bin" / "fake-gcs-server"
-    if not binary.exists():
-        raise RuntimeError("fake-gcs-server is missing: run 'make test', or scripts/fake-gcs-server.sh")
-    return binary
+    """Where it is; built now if nobody did before."""
+    script = ROOT / "scripts" / "go-tool.sh"
+    done = subprocess.run([script, "fake-gcs-server"], check=True, stdout=subprocess.PIPE, text=True)
+    return Path(done.stdout.strip())
 
 
 def create_bucket(url: str, name: str) -> None:

