@@ -9,9 +9,17 @@ from service.settings import Settings
 def open_store(settings: Settings) -> SessionStore:
     """The store that SESSION_URL names. Nothing is connected yet.
 
-    ValueError or OSError where the URL or a TLS file can't be used. Only the store in use is imported: to drop one,
-    delete its module and its case here.
+    ValueError or OSError where the URL or a TLS file can't be used, or the store's client library is not installed.
     """
+    try:
+        return _open(settings)
+    except ImportError as error:
+        advice = "install seatrial[redis] or seatrial[memcached]"
+        raise ValueError(f"the client library of SESSION_URL's store is missing ({error}); {advice}") from error
+
+
+def _open(settings: Settings) -> SessionStore:
+    """Only the store in use is imported: to drop one, delete its module and its case here."""
     limits = {
         "idle_lifetime": settings.session_idle_lifetime,
         "absolute_lifetime": settings.session_absolute_lifetime,
@@ -38,7 +46,9 @@ def open_store(settings: Settings) -> SessionStore:
             return MemcachedStore(
                 url=settings.session_url, timeout=settings.session_timeout, max_bytes=max_bytes, **limits
             )
-        case _:
+        case "memory":
             from service.sessions.memory import MemoryStore  # noqa: PLC0415 -- see above
 
             return MemoryStore(max_bytes=max_bytes, **limits)
+        case scheme:
+            raise ValueError(f"no session store for {scheme}://")

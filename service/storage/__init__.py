@@ -12,7 +12,20 @@ log = logging.getLogger(__name__)
 
 
 def open_store(settings: "Settings") -> "ObjectStore":
-    """The store, not asked for anything yet. Only its own client library is imported."""
+    """The store that STORAGE_URL names, not asked for anything yet.
+
+    ValueError or OSError where it can't be set up, or its client library is not installed.
+    """
+    try:
+        return _open(settings)
+    except ImportError as error:
+        raise ValueError(
+            f"the client library of STORAGE_URL's store is missing ({error}); install seatrial[gcs]"
+        ) from error
+
+
+def _open(settings: "Settings") -> "ObjectStore":
+    """Only the store in use is imported."""
     url = urlsplit(settings.storage_url)
     if url.scheme == "gs":
         from service.storage.gcs import GcsStore  # noqa: PLC0415 -- see above

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.settings import setting_fields
+from tests.harness.http import Visitor, file_path
 from tests.harness.processes import free_port
 from tests.harness.redis import redis_server
 from tests.harness.service import Record, Service, running_service
@@ -131,3 +132,38 @@ def test_a_store_that_can_not_be_set_up_ends_the_service(tmp_path: Path, workers
     started = [record for record in service.log if record["message"].startswith("Booting worker")]
     assert len(started) <= int(workers)
     assert not [record for record in service.log if record["message"] == "serving"]
+
+
+def without_libraries(folder: Path, *names: str) -> str:
+    """A PYTHONPATH on which these can't be imported."""
+    for name in names:
+        package = folder / "missing" / name
+        package.mkdir(parents=True)
+        said = f"No module named {name!r}"
+        (package / "__init__.py").write_text(f"raise ModuleNotFoundError({said!r})")
+    return str(folder / "missing")
+
+
+def test_a_fork_needs_only_the_libraries_of_its_stores(tmp_path: Path) -> None:
+    path = without_libraries(tmp_path, "redis", "hiredis", "pymemcache", "google", "urllib3", "requests")
+    with running_service(tmp_path, PYTHONPATH=path) as service, Visitor(service.app_url) as visitor:
+        assert visitor.put("a", b"x").status == 201
+        assert visitor.get(file_path("a")).body == b"x"
+
+
+@pytest.mark.parametrize(
+    ("library", "setting", "url", "extra"),
+    [
+        ("redis", "SESSION_URL", "redis://127.0.0.1:1", "seatrial[redis]"),
+        ("pymemcache", "SESSION_URL", "memcached://127.0.0.1:1", "seatrial[memcached]"),
+        ("google", "STORAGE_URL", "gs://bucket", "seatrial[gcs]"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [(), ("--check",)], ids=["start", "check"])
+def test_a_missing_client_library_is_named(
+    tmp_path: Path, *, library: str, setting: str, url: str, extra: str, arguments: tuple[str, ...]
+) -> None:
+    service = run(tmp_path, *arguments, **{setting: url, "PYTHONPATH": without_libraries(tmp_path, library)})
+    assert service.exit_code == (1 if arguments else 3)
+    said = [record["message"] for record in of_severity(service, "ERROR", "CRITICAL")]
+    assert any(f"{setting}'s store is missing (No module named {library!r})" in text and extra in text for text in said)
