@@ -31,7 +31,8 @@ SETTINGS = {"SESSION_URL": "memory://", "STORAGE_URL": "file:///tmp"}
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **more}
+    inherited = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+    return {**inherited, "PYTHONPATH": str(ROOT), **more}
 
 
 def start(code: str, *, stdout: int | IO[bytes] = subprocess.PIPE) -> "subprocess.Popen[bytes]":
