@@ -86,6 +86,11 @@ def create_bucket(url: str, name: str) -> None:
     _ask(url, "POST", "/storage/v1/b?project=test", {"name": name})
 
 
+def object_names(url: str, bucket: str) -> list[str]:
+    """What is in a bucket of either server (one page)."""
+    return [item["name"] for item in _ask(url, "GET", f"/storage/v1/b/{bucket}/o").get("items", [])]
+
+
 def _ask(url: str, method: str, path: str, document: Any = None) -> Any:
     parts = urlsplit(url)
     assert parts.hostname

@@ -2,11 +2,11 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.harness.gcs import create_bucket, fake_gcs, strict_gcs
+from tests.harness.gcs import create_bucket, fake_gcs, object_names, strict_gcs
 from tests.harness.http import Visitor
 from tests.harness.memcached import memcached_server
 from tests.harness.processes import wait_until
@@ -22,6 +22,7 @@ class Stack:
 
     name: str
     service: Service
+    stored_names: Callable[[], list[str]]  # of everybody's files, as the object store has them
 
     @property
     def app_url(self) -> str:
@@ -58,4 +59,11 @@ def running_stack(name: str, **settings: str) -> Iterator[Stack]:
         if emulator:
             create_bucket(emulator, "files")
             settings |= {"STORAGE_URL": "gs://files/some/prefix", "STORAGE_EMULATOR_HOST": emulator}
-        yield Stack(name, stack.enter_context(running_service(folder, settings)))
+        service = stack.enter_context(running_service(folder, settings))
+
+        def stored_names() -> list[str]:
+            if emulator:
+                return object_names(emulator, "files")
+            return [path.name for path in (folder / "files").rglob("*.object")]
+
+        yield Stack(name, service, stored_names)

@@ -4,13 +4,15 @@ import base64
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
 
-from tests.harness.http import Visitor, file_path
+from tests.harness.hold import active
+from tests.harness.http import Answer, Visitor, file_path
+from tests.harness.processes import wait_until
 from tests.harness.stacks import Stack
 
 
@@ -234,6 +236,36 @@ def test_an_aborted_upload_leaves_nothing(stack: Stack, visitor: Visitor) -> Non
             twin.ask("PUT", file_path("half"), broken())
     stack.wait_for_account(visitor, files=1, size=1)
     assert names_of(visitor) == ["warm-up"]
+
+
+def upload_meanwhile(stack: Stack, visitor: Visitor, name: str, act: Callable[[], object]) -> Answer:
+    """The answer to an upload during which, between its first byte and its last, something else is done."""
+
+    def body() -> Iterator[bytes]:
+        yield b"late" * 100_000
+        wait_until("the upload under way", lambda: active(stack.service) == 1)
+        act()
+        yield b"late"
+
+    with Visitor(stack.app_url) as twin:
+        twin.cookies = dict(visitor.cookies)
+        return twin.put(name, body())
+
+
+def test_an_upload_overwrites_nothing_unseen(stack: Stack, visitor: Visitor) -> None:
+    visitor.put("contested", b"first")
+    answer = upload_meanwhile(stack, visitor, "contested", lambda: visitor.put("contested", b"second"))
+    assert (answer.status, answer.kind) == (409, "changed-meanwhile")
+    assert visitor.get(file_path("contested")).body == b"second"
+    stack.wait_for_account(visitor, files=1, size=6)
+
+
+def test_an_upload_of_somebody_who_signs_out_leaves_nothing(stack: Stack, visitor: Visitor) -> None:
+    """Nobody could ever reach it again."""
+    visitor.put("warm-up", b"x")
+    answer = upload_meanwhile(stack, visitor, "orphan", lambda: visitor.ask("DELETE", "/api/session"))
+    assert answer.status == 409
+    assert not [name for name in stack.stored_names() if "orphan" in name]
 
 
 def test_listing_goes_page_by_page_in_order(stack: Stack, visitor: Visitor) -> None:
