@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.harness.hold import active
 from tests.harness.http import Answer, Visitor, file_path
 from tests.harness.processes import wait_until
 from tests.harness.stacks import Stack
@@ -241,9 +240,14 @@ def test_an_aborted_upload_leaves_nothing(stack: Stack, visitor: Visitor) -> Non
 def upload_meanwhile(stack: Stack, visitor: Visitor, name: str, act: Callable[[], object]) -> Answer:
     """The answer to an upload during which, between its first byte and its last, something else is done."""
 
+    def reserved() -> int:
+        return int(visitor.get("/api/files").json["usage"]["bytes"])
+
+    before = reserved()
+
     def body() -> Iterator[bytes]:
         yield b"late" * 100_000
-        wait_until("the upload under way", lambda: active(stack.service) == 1)
+        wait_until("room reserved for what has come", lambda: reserved() > before)
         act()
         yield b"late"
 
