@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
-from tests.harness.service import Service, running_service
 
 from tests.harness.http import Visitor
 from tests.harness.processes import require, wait_until
+from tests.harness.service import Service, running_service
 
 COUNT = "http_server_request_duration_seconds_count"
 
