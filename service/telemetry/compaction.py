@@ -34,6 +34,9 @@ def _add(source: Path, target: Path) -> None:
     """Add the values of one file to those of another; the first is gone then."""
     if not source.exists():
         return
+    if not source.stat().st_size:  # killed before it could count anything
+        source.unlink()
+        return
     if not target.exists():
         source.rename(target)
         return

@@ -58,7 +58,9 @@ class Exposition:
             yield from _with_busy_threads(self._registry.collect())
             yield from self._platform.collect()
             return
-        yield from _with_busy_threads(MultiProcessCollector(None, str(self._folder)).collect())  # type: ignore[no-untyped-call] # of prometheus_client
+        # A worker makes a file empty, then sizes it: between the two, or killed there, it has counted nothing.
+        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
+        yield from _with_busy_threads(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call] # of prometheus_client
         yield from self._platform.collect()
         yield GaugeMetricFamily(
             "process_start_time_seconds",

@@ -114,12 +114,12 @@ def assert_back(store: SessionStore, key: str, what: str, *, kept: bool = True) 
 
     def answers() -> bool:
         with contextlib.suppress(StoreUnavailable):
-            return (store.read(key) is not None) == kept
+            is_there = store.read(key) is not None
+            return is_there == kept and isinstance(store.apply(begun(store), Change(add={"n": 1})), Applied)
         return False
 
     wait_until("the store's return", answers)
     print(f"{store.name} {what}: back after {(time.monotonic() - started) * 1000:.0f} ms")
-    assert isinstance(store.apply(begun(store), Change(add={"n": 1})), Applied)
 
 
 def test_stopped_and_restarted_empty(kind: str, tmp_path: Path) -> None:

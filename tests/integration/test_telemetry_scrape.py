@@ -262,6 +262,17 @@ def test_reaping_twice_or_somebody_unknown_changes_nothing(parent: Parent) -> No
     assert parent.values()[COUNT] == 101
 
 
+def test_a_worker_that_was_killed_while_it_made_its_files_costs_no_scrape(parent: Parent) -> None:
+    """They are empty at first; the library fails on such files."""
+    parent.start(1)
+    for kind in ("counter", "histogram", "gauge_livesum"):
+        (parent.folder / f"{kind}_99999.db").touch()
+    assert_counts(parent.values(), lived=1, living=1)
+    parent.tell("reap 99999")
+    assert not any("99999" in name or "dead" in name for name in parent.files())
+    assert_counts(parent.values(), lived=1, living=1)
+
+
 def test_a_scrape_in_the_middle_of_a_compaction_counts_nobody_twice(parent: Parent) -> None:
     """Readers in other processes see the files before or after it, never between."""
     parent.start(8)
