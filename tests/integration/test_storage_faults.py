@@ -435,6 +435,15 @@ def test_a_check_costs_one_request_that_is_no_listing(server: StrictGcs, store: 
     assert server.calls == {"objects.get": 1}
 
 
+def test_the_library_asks_for_nothing_of_its_own(server: StrictGcs, store: GcsStore) -> None:
+    """It would describe the bucket, in threads, for traces that nobody takes."""
+    info = put(store)
+    for _ in range(10):
+        assert not store.delete("visitors/owner/none", generation=info.generation)
+        store.check()
+    assert server.calls == {"upload.multipart": 1, "objects.delete": 10, "objects.get": 10}
+
+
 def test_a_deleted_bucket_fails_the_check(server: StrictGcs) -> None:
     store = gcs(server.url, "no-such-bucket")
     with pytest.raises(StorageMisconfigured, match="gs://no-such-bucket is missing; create it"):

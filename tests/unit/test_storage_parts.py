@@ -1,4 +1,4 @@
-"""The parts of the stores that need no server: names in a folder, blocks of an upload, which store a URL means."""
+"""The parts of the stores that need no server: names in a folder, which store a URL means."""
 
 import re
 import subprocess
@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from service.settings import load
 from service.storage import open_store
 from service.storage.file import layout
-from service.storage.gcs.upload import _blocks, _skip
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
-BLOCK = 256 * 1024
 
 
 @given(TEXT)
@@ -32,20 +30,6 @@ def test_different_keys_are_different_files_even_where_case_and_accents_fold(key
     assert len(places) == len(keys)
     assert places == {place.lower() for place in places}
     assert all(place.isascii() for place in places)
-
-
-@given(st.lists(st.integers(0, 3 * BLOCK), max_size=8))
-def test_a_body_in_any_pieces_becomes_blocks(sizes: list[int]) -> None:
-    pieces = [bytes([number]) * size for number, size in enumerate(sizes)]
-    blocks = list(_blocks(iter(pieces)))
-    assert b"".join(blocks) == b"".join(pieces)
-    assert all(len(block) == BLOCK for block in blocks[:-1])
-    assert not blocks or 0 < len(blocks[-1]) <= BLOCK
-
-
-@given(st.lists(st.binary(min_size=1, max_size=5), max_size=5), st.integers(0, 30))
-def test_what_the_store_has_is_not_sent_again(blocks: list[bytes], count: int) -> None:
-    assert b"".join(_skip(blocks, count)) == b"".join(blocks)[count:]
 
 
 @pytest.mark.parametrize(("url", "name"), [("gs://bucket/a/b", "gcs"), ("file:///tmp/with%20space", "file")])

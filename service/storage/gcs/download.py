@@ -1,102 +1,100 @@
-"""One download: just one generation, taken up again where it breaks, its checksum compared at the end."""
+"""One download: just one generation, taken up again where it breaks, its checksum compared at the end.
 
-import logging
+The library hands out an answer only as a whole, or pushes it into a file. So the request is made here, in its session.
+"""
+
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import google_crc32c
-import urllib3
+from google.api_core.exceptions import from_http_response
+from google.cloud.storage import Bucket
 
-from service.storage.gcs.api import Api, Broken, broken
-from service.storage.store import ChecksumMismatch, ObjectInfo, ObjectNotFound, StorageUnavailable
+from service.storage.gcs.client import Client
+from service.storage.gcs.errors import Stalled
+from service.storage.store import ChecksumMismatch, ObjectInfo, StorageUnavailable
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import requests
 
-_CHUNK = 256 * 1024
+_PIECE = 256 * 1024
 
 
 class Download(Iterator[bytes]):
-    """The bytes from ``start`` to ``end``. The first are here when the constructor returns.
+    """The bytes from ``start`` to ``end`` of the object ``name``. The first are here when the constructor returns.
 
     Where the whole object is read and does not fit its checksum, the last bytes are never handed out: ChecksumMismatch
     comes instead, so that whoever counts sees a transfer cut short. Else StorageUnavailable, ObjectNotFound.
     """
 
-    def __init__(self, api: Api, path: str, info: ObjectInfo, start: int, end: int) -> None:
-        self._api, self._path, self._info = api, path, info
+    def __init__(self, client: Client, name: str, info: ObjectInfo, start: int, end: int) -> None:
+        self._client, self._name, self._info = client, name, info
         self._at, self._end = start, end
         self._crc32c = 0 if (start, end) == (0, info.size) else None
-        self._pauses = api.pauses()
-        self._response: urllib3.BaseHTTPResponse | None = None
+        self._answer: requests.Response | None = None
+        self._pieces: Iterator[bytes] = iter(())
         self._first = b""
         if start < end:
             self._first = self._read()
         elif end == 0:
-            self._open()  # an empty object: is it still there?
+            client.call(self._open)  # an empty object: is it still there?
             self.close()
 
     def __next__(self) -> bytes:
         if self._first:
-            chunk, self._first = self._first, b""
-            return chunk
+            piece, self._first = self._first, b""
+            return piece
         if self._at == self._end:
-            self.close()
             raise StopIteration
         return self._read()
 
     def close(self) -> None:
-        """End it. The connection is used again only if nothing of the answer is left in it."""
-        response, self._response = self._response, None
-        if response is not None:
-            if self._at < self._end:
-                response.close()
-            response.release_conn()
+        """End it. The connection is used again if nothing of the answer is left in it."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.close()
 
     def _read(self) -> bytes:
-        while True:
-            try:
-                chunk = self._read_some()
-            except Broken as failure:
+        piece = self._client.call(self._read_once)
+        self._at += len(piece)
+        if self._crc32c is not None:
+            self._crc32c = google_crc32c.extend(self._crc32c, piece)
+            if self._at == self._end and self._crc32c != self._info.crc32c:
                 self.close()
-                if not self._pauses.wait():
-                    raise
-                log.info("taking a download up again at byte %d: %s", self._at, failure)
-                continue
-            self._pauses = self._api.pauses()
-            self._at += len(chunk)
-            if self._crc32c is not None:
-                self._crc32c = google_crc32c.extend(self._crc32c, chunk)
-                if self._at == self._end and self._crc32c != self._info.crc32c:
-                    self.close()
-                    raise ChecksumMismatch("what the object store sent does not fit its checksum")
-            if self._at == self._end:
-                self.close()
-            return chunk
+                raise ChecksumMismatch("what the object store sent does not fit its checksum")
+        if self._at == self._end:
+            self.close()
+        return piece
 
-    def _read_some(self) -> bytes:
-        response = self._response or self._open()
+    def _read_once(self, bucket: Bucket) -> bytes:
+        if self._answer is None:
+            self._open(bucket)
         try:
-            chunk = response.read(min(_CHUNK, self._end - self._at), decode_content=False)
-        except urllib3.exceptions.HTTPError as error:
-            raise broken(error) from error
-        if not chunk:
-            raise Broken("the download ended early")
-        return chunk
+            piece = next(self._pieces, b"")[: self._end - self._at]
+        except BaseException:
+            self.close()
+            raise
+        if not piece:
+            self.close()
+            raise Stalled("the download ended early")
+        return piece
 
-    def _open(self) -> urllib3.BaseHTTPResponse:
+    def _open(self, bucket: Bucket) -> None:
         """Ask for what is left (json_api/v1/objects/get, alt=media)."""
         whole = (self._at, self._end) == (0, self._info.size)
-        reply = self._api.request(
-            "GET",
-            self._path,
-            {"alt": "media", "generation": str(self._info.generation)},
-            headers={} if whole else {"Range": f"bytes={self._at}-{self._end - 1}"},
-            expect=(200, 206, 404),
+        headers = {"Accept-Encoding": "identity"}  # sizes and checksums are of what is stored
+        if not whole:
+            headers["Range"] = f"bytes={self._at}-{self._end - 1}"
+        answer = self._client.session().get(
+            f"{bucket.client.api_endpoint}/download/storage/v1{bucket.blob(self._name).path}",
+            params={"alt": "media", "generation": str(self._info.generation)},
+            headers=headers,
             stream=True,
+            timeout=self._client.timeout,
         )
-        if reply.status == 404:
-            raise ObjectNotFound("it was deleted or replaced meanwhile")
-        self._response = reply.raw
-        if reply.status != (200 if whole else 206):
-            self.close()
+        if not answer.ok:
+            raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
+        if answer.status_code != (200 if whole else 206):
+            answer.close()
             raise StorageUnavailable("the object store did not send the range that was asked for")
-        return reply.raw
+        self._answer, self._pieces = answer, answer.iter_content(_PIECE)

@@ -1,0 +1,148 @@
+"""Google's client: where it is, who we are, how long we wait, what is tried again."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import google.auth
+import requests
+from google.auth.credentials import AnonymousCredentials, Credentials
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.adapters import HTTPAdapter
+
+from service.storage.gcs.errors import bucket_missing, in_our_words
+from service.storage.store import ObjectNotFound
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_FIRST_PAUSE = 0.1  # seconds; then twice as long each time, with jitter
+_LONGEST_PAUSE = 5.0
+
+
+class Client:
+    """One bucket. The arguments are those of GcsStore."""
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        timeout: float,
+        retry_budget: float,
+        connections: int,
+        endpoint: str | None,
+        credentials: Credentials | None,
+    ) -> None:
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST")
+        if emulator and credentials is None:
+            credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
+        endpoint = endpoint or emulator
+        self._endpoint = f"http://{endpoint}" if endpoint and "://" not in endpoint else endpoint
+        self._bucket = bucket
+        self.timeout = timeout
+        # For calls of the library. It would try again by itself, but not say that it did: call() does, by its rules.
+        self.once: dict[str, Any] = {"timeout": timeout, "retry": None}
+        self._retry = DEFAULT_RETRY.with_delay(_FIRST_PAUSE, _LONGEST_PAUSE, 2).with_timeout(retry_budget)
+        self._connections = connections
+        self._credentials = credentials
+        self._lock = threading.Lock()
+        self._opened: tuple[storage.Client, AuthorizedSession] | None = None
+        self._no_credentials: GoogleAuthError | None = None
+        self._look_again = 0.0
+
+    def call(
+        self, do: Callable[[storage.Bucket], T], *, budget: float | None = None, failed: list[Exception] | None = None
+    ) -> T:
+        """Do it until it is done, or can't be: StorageError. It must be safe to repeat.
+
+        ``budget`` (seconds) is the store's own unless given. Failed attempts are added to ``failed``: each may have
+        taken effect all the same.
+        """
+
+        def note(error: Exception) -> None:
+            log.info("a request to the object store failed: %s", type(error).__name__)
+            if failed is not None:
+                failed.append(error)
+
+        retry = self._retry if budget is None else self._retry.with_timeout(budget)
+        try:
+            done: T = retry(lambda: do(self._open()[0].bucket(self._bucket)), note)()
+        except Exception as error:
+            translated = in_our_words(error, self._bucket)
+            if translated is None:
+                raise
+            raise translated from error
+        return done
+
+    def call_bucket(self, do: Callable[[storage.Bucket], T], *, failed: list[Exception] | None = None) -> T:
+        """As call(), where only the bucket can be what is missing."""
+        try:
+            return self.call(do, failed=failed)
+        except ObjectNotFound as error:
+            raise bucket_missing(self._bucket, error) from error
+
+    def look(self, name: str, *, budget: float | None = None) -> storage.Blob:
+        """The object's description (json_api/v1/objects/get). ObjectNotFound."""
+
+        def do(bucket: storage.Bucket) -> storage.Blob:
+            blob = bucket.blob(name)
+            blob.reload(**self.once)
+            return blob
+
+        return self.call(do, budget=budget)
+
+    def delete(self, name: str, generation: int, *, failed: list[Exception] | None = None) -> None:
+        """Delete just this one (json_api/v1/objects/delete). ObjectNotFound, PreconditionFailed."""
+        self.call(lambda bucket: bucket.blob(name).delete(if_generation_match=generation, **self.once), failed=failed)
+
+    def session(self) -> AuthorizedSession:
+        """The library's connections, for what it has no method for. To be used within call()."""
+        return self._open()[1]
+
+    def close(self) -> None:
+        """Close idle connections."""
+        if self._opened is not None:
+            self._opened[0].close()
+
+    def _open(self) -> tuple[storage.Client, AuthorizedSession]:
+        """Credentials are looked for when they are first needed: that may mean to ask a metadata server.
+
+        While one thread looks, others wait; what it does not find, none of them looks for again at once.
+        """
+        with self._lock:
+            if self._opened is None:
+                if self._no_credentials and time.monotonic() < self._look_again:
+                    raise self._no_credentials
+                try:
+                    self._opened = self._connect()
+                except GoogleAuthError as error:
+                    self._no_credentials, self._look_again = error, time.monotonic() + _LONGEST_PAUSE
+                    raise
+            return self._opened
+
+    def _connect(self) -> tuple[storage.Client, AuthorizedSession]:
+        credentials = self._credentials
+        if credentials is None:
+            credentials, _ = google.auth.default(scopes=storage.Client.SCOPE)
+        # Else the library asks for the bucket's own description, in threads: with each client, and after 404s.
+        os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+        # A session of our own because the library's keeps ten connections, whatever the number of threads.
+        session = AuthorizedSession(credentials, refresh_timeout=self.timeout)  # type: ignore[no-untyped-call] # as above
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(pool_maxsize=self._connections))
+        session.hooks["response"].append(_read_refusal)
+        options = {"api_endpoint": self._endpoint}
+        return storage.Client(None, credentials, session, client_options=options), session
+
+
+def _read_refusal(response: requests.Response, **_: object) -> None:
+    """The session asks again after a 401 without having read it, which would lose the connection."""
+    if response.status_code == 401:
+        response.content  # noqa: B018 -- it reads

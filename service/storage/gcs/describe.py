@@ -1,0 +1,37 @@
+"""An object as Google describes it (json_api/v1/objects#resource), in our words but for its name."""
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from google.cloud.storage import Blob
+
+from service.storage.store import ObjectInfo, StorageMisconfigured
+
+
+def from_blob(blob: Blob) -> ObjectInfo:
+    """Of what the library has parsed."""
+    resource = {"size": blob.size, "contentType": blob.content_type, "generation": blob.generation}
+    updated = blob.updated and blob.updated.isoformat()
+    return from_resource(blob.name, {**resource, "crc32c": blob.crc32c, "updated": updated})
+
+
+def from_resource(name: str, resource: Mapping[str, Any]) -> ObjectInfo:
+    """Of the JSON that a resumable upload ends with."""
+    try:
+        return ObjectInfo(
+            key=name,
+            size=int(resource["size"]),
+            content_type=resource.get("contentType") or "application/octet-stream",
+            generation=int(resource["generation"]),
+            crc32c=int.from_bytes(base64.b64decode(resource["crc32c"], validate=True), "big"),
+            updated=datetime.fromisoformat(resource["updated"]).timestamp(),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageMisconfigured(f"what answers is no object store: an object without {error}") from error
+
+
+def crc32c_text(crc32c: int) -> str:
+    """A CRC32C as the API writes it: base64 of its big-endian bytes."""
+    return base64.b64encode(crc32c.to_bytes(4, "big")).decode()
