@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from dataclasses import replace
+from typing import Literal
 
 from service.sessions.record import Limits, changed
 from service.sessions.store import MOVED_SECONDS, Applied, Change, Record, Refusal
@@ -52,10 +53,11 @@ class MemoryStore:
             self._records[change.new_key or key] = result
             return Applied(result.counters)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         """See SessionStore."""
         with self._lock:
             self._records.pop(key, None)
+            return Refusal.MOVED if self._moved.get(key, 0.0) > time.time() else None
 
     def check(self) -> None:
         """See SessionStore. Memory can always serve."""

@@ -4,7 +4,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import redis.connection
 import redis.exceptions
@@ -15,7 +15,7 @@ from redis.retry import Retry
 from service.sessions.breaker import Breaker
 from service.sessions.deadline import TimedSocket, connect, connect_unix, remaining, within
 from service.sessions.record import Limits, changed
-from service.sessions.redis_scripts import APPLY, COPY, MOVE, READ, Script
+from service.sessions.redis_scripts import APPLY, COPY, DELETE, MOVE, READ, Script
 from service.sessions.store import (
     MAX_COUNTER,
     MOVED_SECONDS,
@@ -130,10 +130,10 @@ class RedisStore:
                 return _REPLIES[head]
             return Applied({name.decode(): int(number) for name, number in _pairs(counters)})
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         """See SessionStore."""
         with self._connection() as connection:
-            _ask(connection, "DEL", PREFIX + key)
+            return Refusal.MOVED if self._run(connection, DELETE, key) == b"moved" else None
 
     def check(self) -> None:
         """See SessionStore. Writes, so a full server and a read-only one can't serve."""

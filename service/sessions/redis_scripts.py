@@ -160,3 +160,13 @@ redis.call('PEXPIRE', key, ARGV[4])
 return 'ok'
 """
 )
+
+# The session is ended, unless it has another key now. ARGV: idle and absolute lifetime (ms). "ok" or "moved".
+DELETE = Script(
+    _LIVE
+    + """
+if fields.moved then return 'moved' end
+redis.call('DEL', key)
+return 'ok'
+"""
+)

@@ -7,7 +7,7 @@ step at the end of the request. Counters, and what else must be decided in the s
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
@@ -34,7 +34,14 @@ _DRAWS = 32  # so many ids are tried to find one whose server answers
 
 
 class SessionGone(Exception):
-    """The session was there when the request began to use it. It was ended, or got another id, meanwhile."""
+    """The session was there when the request began to use it. It was ended meanwhile or, if ``moved``, got another id.
+
+    Who has only the old id then has no part in it any more.
+    """
+
+    def __init__(self, *, moved: bool) -> None:
+        super().__init__(f"The session {'got a new id' if moved else 'was ended'} while this request used it.")
+        self.moved = moved
 
 
 class SessionTooLarge(Exception):
@@ -68,7 +75,7 @@ class Session(SessionMixin):
 
         self._id = session_id
         self._is_known = False  # the store has said in this request that it is there
-        self._is_gone = False
+        self._gone: SessionGone | None = None
         self._renew = False
         self.touched = False
         self.gave_id: bytes | None = None  # the visitor must get this id
@@ -183,8 +190,8 @@ class Session(SessionMixin):
         has just given a new id, because its visitor is about to learn that id.
         """
         self.touched = True
-        if self._is_gone:
-            raise SessionGone("The session is gone.")
+        if self._gone is not None:
+            raise SessionGone(moved=self._gone.moved)
         outcome: Applied | Refusal = Refusal.GONE
         if self._id is not None:
             outcome = self._change(self._id, change)
@@ -203,15 +210,23 @@ class Session(SessionMixin):
         self._renew = True
 
     def end(self) -> None:
-        """End the session: it is gone from the store when this returns. Writing to it begins a new one."""
+        """End the session: it is gone from the store when this returns. Writing to it begins a new one.
+
+        Raises SessionGone where it has just got another id: it lives on under that, and so must the visitor's cookie.
+        """
         self.touched = True
-        if self._id is not None:
-            self._ask(self._store.delete, key_of(self._id))
+        if self._id is not None and self._ask(self._store.delete, key_of(self._id)) is Refusal.MOVED:
+            self._lose(moved=True)
         self._forget()
         self.ended = True
         self.gave_id = None
-        self._is_gone = False
+        self._gone = None
         self._live, self._assigned, self._dropped = {}, set(), set()
+
+    def refresh(self) -> None:
+        """Forget what was read: the next use asks the store again. What the view has changed stays changed."""
+        self._record, self._counters, self._is_read = None, None, self._id is None
+        self._live = {name: value for name, value in self._live.items() if name in self._assigned}
 
     def write(self) -> None:
         """Write what the view has changed, in one step; nothing where it changed nothing. Raises SessionTooLarge."""
@@ -256,9 +271,7 @@ class Session(SessionMixin):
                 self._id = self.gave_id = renewed
                 self._renew = False
         elif outcome is Refusal.MOVED or (outcome is Refusal.GONE and self._is_known):
-            self._is_gone = True
-            self.gave_id = None
-            raise SessionGone("The session was ended, or got a new id, while this request used it.")
+            self._lose(moved=outcome is Refusal.MOVED)
         elif outcome is Refusal.GONE:
             # The cookie opens nothing. Its id is never used for a new session: somebody else may have planted it.
             self._forget()
@@ -290,6 +303,11 @@ class Session(SessionMixin):
         for name in change.set:
             self._assigned.discard(name)
         self._dropped -= change.delete
+
+    def _lose(self, *, moved: bool) -> NoReturn:
+        self._gone = SessionGone(moved=moved)
+        self.gave_id = None
+        raise self._gone
 
     def _forget(self) -> None:
         self._id = None

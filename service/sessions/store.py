@@ -11,7 +11,7 @@ Keys are made by the session interface: the SHA-256 of the cookie's random bits,
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol
 
 MAX_COUNTER = 2**53 - 1  # Lua's numbers are doubles, exact up to here; counters stop there
 
@@ -100,8 +100,11 @@ class SessionStore(Protocol):
     def apply(self, key: str, change: Change) -> Applied | Refusal:
         """One atomic step; see Change. It slides the idle lifetime. One round trip where nothing contends."""
 
-    def delete(self, key: str) -> None:
-        """The session is gone when this returns. Deleting what is not there is no error."""
+    def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
+        """The session is gone when this returns None. Deleting what is not there is no error.
+
+        Refusal.MOVED where it has another key by now; the session there lives on, and the old key goes on saying so.
+        """
 
     def check(self) -> None:
         """Ask the store whether it can serve (it can be written to); StoreUnavailable says why it can't."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from service.sessions.store import Applied, Change, Record, Refusal, SessionStore, StoreUnavailable
 from service.storage.store import (
@@ -108,9 +108,9 @@ class _Sessions:
             self._metrics.sessions_created.inc()
         return result
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         with self._meter.operation("delete"):
-            self._store.delete(key)
+            return self._store.delete(key)
 
     def check(self) -> None:
         with self._meter.operation("check"):

@@ -55,7 +55,7 @@ _DAMAGED = "The file was damaged on its way to the store, and nothing of it was 
 _ANSWERS: dict[type[Exception], tuple[int, int, str, str, bool]] = {
     StoreUnavailable: (logging.WARNING, 503, "session-store-unavailable", "Sessions are out of reach. " + _AGAIN, True),
     SessionTooLarge: (logging.INFO, 413, "session-too-large", "{} Nothing of this change was kept.", False),
-    SessionGone: (logging.INFO, 409, "session-gone", "The session ended while this request was on its way.", False),
+    SessionGone: (logging.INFO, 409, "session-gone", "{}", False),
     ObjectNotFound: (logging.DEBUG, 404, "", "There is no such file (any more).", False),
     PreconditionFailed: (logging.DEBUG, 412, "changed-meanwhile", "The file is not as the request demands.", False),
     ChecksumMismatch: (logging.ERROR, 502, "damaged-in-store", _DAMAGED, True),

@@ -5,8 +5,8 @@ never reaches another's file, whatever the name.
 """
 
 import json
+import logging
 import re
-import secrets
 import threading
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -17,11 +17,14 @@ from werkzeug.datastructures import Headers
 from werkzeug.routing import BaseConverter
 
 from service.sessions.interface import SessionGone
+from service.sessions.store import StoreUnavailable
 from service.settings import Settings
 from service.storage.store import GENERATION_OF_NOTHING, ObjectInfo, ObjectNotFound, ObjectStore, PreconditionFailed
 from service.web import body, conditions, names
 from service.web.errors import Problem
-from service.web.quota import Quota, Reservation, session
+from service.web.quota import Quota, Reservation, owner_of_files, session
+
+log = logging.getLogger(__name__)
 
 ROUTE = "/api/files/"
 SMALL = 64 * 1024  # such an answer fits the socket's buffer: no client can hold a thread with it
@@ -87,7 +90,7 @@ class Files:
             raise Problem(400, "A part of a file can't be stored; send it whole (RFC 9110 §14.5).")
         chunks = body.stream(length=length, limit=self._settings.max_upload_bytes)
         with self._transfer():
-            owner = session().get("owner") or secrets.token_hex(16)
+            owner = owner_of_files()
             key = _key(owner, name)
             current = self._storage.stat(key)
             if not conditions.write_is_allowed(request.headers, current):
@@ -109,11 +112,11 @@ class Files:
         current: ObjectInfo | None,
         reservation: Reservation,
     ) -> ObjectInfo:
-        """The body in the store and in the account, or in neither."""
+        """The body in the store and in the account, or in neither. Only the account may come later, by itself."""
         try:
             info = self._storage.put(
                 key,
-                chunks if length is not None else reservation.grow_with(chunks),
+                reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks)),
                 size=length,
                 content_type=_content_type(),
                 generation=current.generation if current else GENERATION_OF_NOTHING,
@@ -130,10 +133,13 @@ class Files:
             raise
         try:
             reservation.settle(files=0 if current else 1, size=info.size - (current.size if current else 0))
-        except SessionGone:
-            # Signed out meanwhile: nobody could ever reach this file again.
-            self._storage.delete(key, generation=info.generation)
-            raise
+        except (SessionGone, StoreUnavailable) as error:
+            if isinstance(error, SessionGone) and not error.moved:
+                # Signed out meanwhile: nobody could ever reach this file again.
+                self._storage.delete(key, generation=info.generation)
+                raise
+            # The file is the visitor's, and it may have replaced one. The lease puts the account right.
+            log.warning("a file is stored, and not in the account yet: %s", error)
         return info
 
     def get(self, name: str) -> Response:

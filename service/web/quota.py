@@ -34,11 +34,34 @@ def session() -> Session:
     return cast("Session", flask_session)
 
 
+def owner_of_files() -> str:
+    """Whose files these are: 128 random bits in hex, decided once for a session however many first uploads race.
+
+    Begins a session where there is none. Raises a 413 Problem where the session has no room for it, and SessionGone.
+    """
+    state = session()
+    known = cast("str | None", state.get("owner"))
+    if known is not None:
+        return known
+    drawn = secrets.token_hex(16)
+    value = json.dumps(drawn).encode()
+    match state.step(Change(set={"owner": value}, put={"owned": 1}, expect={"owned": 0}, create=True)):
+        case Applied():
+            return drawn
+        case Refusal.TOO_LARGE:
+            raise Problem(413, "The session has no room left for files.", kind="session-too-large")
+    state.refresh()
+    known = cast("str | None", state.get("owner"))
+    if known is None:
+        raise SessionGone(moved=False)
+    return known
+
+
 class Reservation:
     """Room for one upload. ``settle()`` ends it: what was stored stays in the account, the rest is given back."""
 
-    def __init__(self, quota: "Quota", owner: str, lease: str, files: int, reserved: int) -> None:
-        self._quota, self._owner, self._lease = quota, owner, lease
+    def __init__(self, quota: "Quota", lease: str, files: int, reserved: int) -> None:
+        self._quota, self._lease = quota, lease
         self._files, self._bytes = files, reserved
 
     def grow_with(self, body: Iterator[bytes]) -> Iterator[bytes]:
@@ -49,6 +72,14 @@ class Reservation:
             if seen > self._bytes:
                 self._bytes += self._quota.grow(self._lease, seen - self._bytes)
             yield chunk
+
+    def confirmed(self, body: Iterator[bytes]) -> Iterator[bytes]:
+        """``body``, and before its end the question whether the session is still there. Raises SessionGone.
+
+        So the store commits nothing for somebody who has signed out meanwhile, or has only an id from before a sign-in.
+        """
+        yield from body
+        session().step(Change())
 
     def settle(self, *, files: int, size: int) -> None:
         """The upload is over: it changed the visitor's files by ``files`` and their bytes by ``size``."""
@@ -76,11 +107,11 @@ class Quota:
         Raises a 507 Problem where there is none.
         """
         lease = LEASE + secrets.token_urlsafe(6)
-        if not self._try(lease, files, size, owner):
+        if not self._try(lease, files, size):
             self._recount(owner)
-            if not self._try(lease, files, size, owner):
+            if not self._try(lease, files, size):
                 raise self._full()
-        return Reservation(self, owner, lease, files, size)
+        return Reservation(self, lease, files, size)
 
     def grow(self, lease: str, needed: int) -> int:
         """Reserve more: a large step, or the bytes that are needed where there is room for no more. How many it was.
@@ -88,7 +119,7 @@ class Quota:
         Raises a 507 Problem.
         """
         for size in (max(GROWTH, needed), needed):
-            if self._try(lease, 0, size, None):
+            if self._try(lease, 0, size):
                 return size
         raise self._full()
 
@@ -105,10 +136,8 @@ class Quota:
             "max_bytes": self._limits["bytes"],
         }
 
-    def _try(self, lease: str, files: int, size: int, owner: str | None) -> bool:
+    def _try(self, lease: str, files: int, size: int) -> bool:
         values = {lease: json.dumps(int(time.time() + LEASE_SECONDS)).encode()}
-        if owner is not None:
-            values["owner"] = json.dumps(owner).encode()
         change = Change(set=values, add={"files": files, "bytes": size}, at_most=self._limits, create=True)
         match session().step(change):
             case Applied():

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.cookies import SimpleCookie
+from typing import Literal
 from uuid import UUID
 
 import flask
@@ -44,9 +45,9 @@ class CountingStore:
         self.count += 1
         return self.store.apply(key, change)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         self.count += 1
-        self.store.delete(key)
+        return self.store.delete(key)
 
     def check(self) -> None:
         self.store.check()

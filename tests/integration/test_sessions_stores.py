@@ -128,10 +128,10 @@ def test_a_session_that_is_too_large_already_may_shrink(somewhere: Place, store:
 
 def test_a_deleted_session_is_gone_for_reads_and_writes(store: SessionStore, key: str) -> None:
     begin(store, key, n=1)
-    store.delete(key)
+    assert store.delete(key) is None
     assert store.read(key) is None
     assert store.apply(key, Change(add={"n": 1})) is Refusal.GONE
-    store.delete(key)
+    assert store.delete(key) is None
 
 
 def test_a_new_key_takes_everything_along_and_the_old_one_opens_nothing(store: SessionStore, key: str) -> None:
@@ -150,6 +150,19 @@ def test_a_new_key_takes_everything_along_and_the_old_one_opens_nothing(store: S
     assert (after.values, after.counters) == ({"a": b"3"}, {"n": 6})
     assert after.created == before.created, "the absolute lifetime goes on"
     assert store.apply(new, Change(add={"n": 1})) == Applied({"n": 7})
+
+
+def test_deleting_the_key_from_before_a_move_deletes_nothing_and_goes_on_saying_so(
+    store: SessionStore, key: str
+) -> None:
+    new = secrets.token_hex(32)
+    begin(store, key, n=1)
+    store.apply(key, Change(new_key=new))
+    assert store.delete(key) is Refusal.MOVED
+    assert store.delete(key) is Refusal.MOVED
+    assert store.apply(key, Change(add={"n": 1}, create=True)) is Refusal.MOVED
+    assert store.delete(new) is None
+    assert store.read(new) is None
 
 
 def test_a_refused_move_leaves_everything_where_it_was(store: SessionStore, key: str) -> None:

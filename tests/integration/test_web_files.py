@@ -220,6 +220,24 @@ def test_of_two_writers_that_want_to_create_exactly_one_wins(stack: Stack, visit
     assert statuses == [201, 412, 412, 412, 412]
 
 
+def test_first_uploads_that_race_are_all_kept(stack: Stack) -> None:
+    for _ in range(5):
+        with Visitor(stack.app_url) as visitor:
+            visitor.ask("POST", "/api/session/visits")
+            barrier = threading.Barrier(5)
+
+            def upload(number: int, cookies: dict[str, str], together: threading.Barrier) -> int:
+                with Visitor(stack.app_url) as twin:
+                    twin.cookies = dict(cookies)
+                    together.wait()
+                    return twin.put(f"first-{number}", b"x").status
+
+            with ThreadPoolExecutor(5) as pool:
+                answers = [pool.submit(upload, number, visitor.cookies, barrier) for number in range(5)]
+                assert [answer.result() for answer in answers] == [201] * 5
+            assert names_of(visitor) == [f"first-{number}" for number in range(5)]
+
+
 def test_an_aborted_upload_leaves_nothing(stack: Stack, visitor: Visitor) -> None:
     visitor.put("warm-up", b"x")
 
@@ -237,7 +255,9 @@ def test_an_aborted_upload_leaves_nothing(stack: Stack, visitor: Visitor) -> Non
     assert names_of(visitor) == ["warm-up"]
 
 
-def upload_meanwhile(stack: Stack, visitor: Visitor, name: str, act: Callable[[], object]) -> Answer:
+def upload_meanwhile(
+    stack: Stack, visitor: Visitor, name: str, act: Callable[[], object], *, is_declared: bool = False
+) -> Answer:
     """The answer to an upload during which, between its first byte and its last, something else is done."""
 
     def reserved() -> int:
@@ -253,7 +273,8 @@ def upload_meanwhile(stack: Stack, visitor: Visitor, name: str, act: Callable[[]
 
     with Visitor(stack.app_url) as twin:
         twin.cookies = dict(visitor.cookies)
-        return twin.put(name, body())
+        headers = {"Content-Length": "400004"} if is_declared else {}
+        return twin.ask("PUT", file_path(name), body(), headers)
 
 
 def test_an_upload_overwrites_nothing_unseen(stack: Stack, visitor: Visitor) -> None:
@@ -270,6 +291,20 @@ def test_an_upload_of_somebody_who_signs_out_leaves_nothing(stack: Stack, visito
     answer = upload_meanwhile(stack, visitor, "orphan", lambda: visitor.ask("DELETE", "/api/session"))
     assert answer.status == 409
     assert not [name for name in stack.stored_names() if "orphan" in name]
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_signing_in_during_an_upload_refuses_it_and_keeps_what_was_there(
+    stack: Stack, visitor: Visitor, *, is_declared: bool
+) -> None:
+    """Who has the old id only has no part in the session any more (session fixation)."""
+    visitor.put("kept", b"first")
+    answer = upload_meanwhile(
+        stack, visitor, "kept", lambda: visitor.ask("PUT", "/api/session", name="Ada"), is_declared=is_declared
+    )
+    assert (answer.status, answer.kind) == (409, "session-gone")
+    assert "Set-Cookie" not in answer.headers
+    assert visitor.get(file_path("kept")).body == b"first"
 
 
 def test_listing_goes_page_by_page_in_order(stack: Stack, visitor: Visitor) -> None:

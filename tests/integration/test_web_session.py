@@ -69,6 +69,19 @@ def test_a_new_id_at_sign_in_and_the_old_one_opens_nothing(stack: Stack, visitor
         assert thief.get("/api/session").json["exists"] is False
 
 
+def test_signing_out_with_the_id_from_before_a_sign_in_ends_nothing(stack: Stack, visitor: Visitor) -> None:
+    """A late click must not take the cookie away that the sign-in has just set."""
+    visitor.ask("POST", "/api/session/visits")
+    with Visitor(stack.app_url) as late:
+        late.cookies = dict(visitor.cookies)
+        visitor.ask("PUT", "/api/session", name="Ada")
+        for _ in range(2):
+            answer = late.ask("DELETE", "/api/session")
+            assert (answer.status, answer.kind) == (409, "session-gone")
+            assert "Set-Cookie" not in answer.headers
+    assert visitor.get("/api/session").json["name"] == "Ada"
+
+
 def test_signing_out_ends_the_session_in_the_store(stack: Stack, visitor: Visitor) -> None:
     visitor.ask("PUT", "/api/session", name="Ada")
     before = dict(visitor.cookies)
