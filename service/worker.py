@@ -5,6 +5,7 @@ What is different from gunicorn's own (docs/decisions/server.md):
 - A request takes a thread only when its head has arrived, and its body too where that is small. Until then it costs a
   place in the poller, so slow clients don't take the service down.
 - Transfers have a time-out and a least rate, in both directions.
+- A client that does not take its answers is not asked what else it wants.
 - A connection is closed through the poller, not by waiting for the client.
 - At the end, what waits in the listen backlog is taken, then the listeners are closed. Idle connections are closed
   soon, requests in flight get their grace, and what outlives it is cut and logged.
@@ -12,10 +13,12 @@ What is different from gunicorn's own (docs/decisions/server.md):
 
 import contextlib
 import errno
+import fcntl
 import re
 import selectors
 import signal
 import socket
+import struct
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -37,6 +40,7 @@ LINGER = 2.0  # seconds until a closed connection is given up (RFC 9112 §9.6)
 IDLE_AT_END = 1.0  # seconds that an idle connection lives on when the worker ends: a request may be on its way
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
 READ = 16 * 1024
+SIOCOUTQNSD = 0x894B  # linux/sockios.h
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 _OLD = re.compile(rb"[^\r\n]* HTTP/1\.0\r\n")
@@ -82,6 +86,21 @@ class ClientSocket(socket.socket):
                 self._count(sent, started)
         except TimeoutError:
             raise BrokenPipeError(errno.EPIPE, "the client takes nothing, or too slowly") from None
+
+    def unsent(self) -> int:
+        """Bytes that were written and that the system could not send yet, because the client takes no more.
+
+        tcp(7) knows SIOCOUTQ, with what is sent and not acknowledged; without that it is SIOCOUTQNSD. Linux only.
+        """
+        try:
+            return int(struct.unpack("i", fcntl.ioctl(self, SIOCOUTQNSD, b"\0" * 4))[0])
+        except OSError:
+            return 0
+
+    def tell_when_sent(self, *, wanted: bool) -> None:
+        """Whether the poller calls the socket writable only when everything was sent (tcp(7), TCP_NOTSENT_LOWAT)."""
+        with contextlib.suppress(OSError):
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, int(wanted))
 
     def _count(self, moved: int, started: float) -> None:
         self._waited += time.monotonic() - started
@@ -237,7 +256,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         conn.deadline = time.monotonic() + seconds
         conn.sock.limit(self.settings.io_timeout, self.settings.min_transfer_rate)
         if conn.is_complete():
-            self._work(conn)
+            self._start(conn)
             return
         self._note_head(conn)
         self._wait(conn, self._readable)
@@ -245,9 +264,26 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
     def _readable(self, conn: Connection) -> None:
         if conn.is_complete():
             self._forget(conn)
-            self._work(conn)
+            self._start(conn)
         else:
             self._note_head(conn)
+
+    def _start(self, conn: Connection) -> None:
+        """Give the request a thread, once the client has taken what it asked for before.
+
+        A client that sends requests and reads no answers would otherwise block the thread of the next one.
+        """
+        if not conn.sock.unsent():
+            self._work(conn)
+            return
+        conn.sock.tell_when_sent(wanted=True)
+        conn.deadline = time.monotonic() + self.settings.io_timeout
+        self._wait(conn, self._sent, selectors.EVENT_WRITE)
+
+    def _sent(self, conn: Connection) -> None:
+        self._forget(conn)
+        conn.sock.tell_when_sent(wanted=False)
+        self._work(conn)
 
     def _note_head(self, conn: Connection) -> None:
         """A request that has begun has its own time to come."""
@@ -279,8 +315,8 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
             pass  # it went without a word
         self._close(conn)
 
-    def _wait(self, conn: Connection, then: Any) -> None:
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(_call, then, conn))
+    def _wait(self, conn: Connection, then: Any, event: int = selectors.EVENT_READ) -> None:
+        self.poller.register(conn.sock, event, partial(_call, then, conn))
         self._waiting[conn] = then
 
     def _forget(self, conn: Connection) -> None:

@@ -27,7 +27,7 @@ from service.web.quota import Quota, Reservation, owner_of_files, session
 log = logging.getLogger(__name__)
 
 ROUTE = "/api/files/"
-SMALL = 64 * 1024  # such an answer fits the socket's buffer: no client can hold a thread with it
+SMALL = 64 * 1024  # such an answer fits the socket's empty buffer: no client can hold a thread with it
 CHUNK = 256 * 1024  # the server's write time-out is for one chunk
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
 # A file is a visitor's data, never a part of this site: it runs nothing and reaches nothing, even if opened.
@@ -48,7 +48,7 @@ class Files:
         self._storage = storage
         self._settings = settings
         self._quota = Quota(storage, settings)
-        # A transfer holds its thread as long as the client likes. Two threads are kept for everything else.
+        # A transfer holds its thread as long as the client likes. Two threads are kept for all else where there are 3.
         self._transfers = threading.BoundedSemaphore(max(1, settings.threads - 2))
 
     def register(self, app: Flask) -> None:

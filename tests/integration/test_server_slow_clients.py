@@ -2,6 +2,7 @@
 too long is sent away."""
 
 import contextlib
+import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,6 +155,32 @@ def test_a_download_that_nobody_reads_is_ended(tmp_path: Path) -> None:
             wait_until("the thread free", lambda: active(service) == 0)
             # The only place for a transfer is free again too.
             assert visitor.get(file_path("a")).body == b"x" * 20_000_000
+
+
+def test_clients_that_ask_on_and_read_nothing_hold_no_thread(tmp_path: Path) -> None:
+    """Two threads, eight clients. Who reads in the end gets every answer."""
+    asked = 400
+    with running_service(tmp_path, THREADS="2", IO_TIMEOUT="300s") as service, contextlib.ExitStack() as stack:
+        deaf = [stack.enter_context(RawClient(service.app_url, receive_buffer=4096)) for _ in range(8)]
+        for client in deaf:
+            client.send(head("GET", "/openapi.json") * asked)
+        wait_until("nothing more is answered", lambda: active(service) == 0)
+        for _ in range(50):
+            with Visitor(service.app_url) as visitor:
+                assert visitor.get("/api/instance").status == 200
+        assert active(service) == 0
+        for _ in range(asked):
+            assert deaf[0].answer().status == 200
+
+
+def test_a_client_that_asks_on_and_reads_nothing_is_sent_away(tmp_path: Path) -> None:
+    with running_service(tmp_path, IO_TIMEOUT="500ms") as service:
+        with RawClient(service.app_url, receive_buffer=4096) as client:
+            client.socket.settimeout(None)
+            client.send(head("GET", "/openapi.json") * 500)
+            broken = select.poll()
+            broken.register(client.socket, 0)  # tells of the reset; reading would be what the server waits for
+            assert broken.poll(60_000)
 
 
 def test_a_download_below_the_least_rate_is_ended(tmp_path: Path) -> None:
