@@ -4,6 +4,20 @@ Exit codes: 0 ended as asked, 1 a store can't be reached (``--check``) or a port
 3 a store can't be set up with them (a file that holds no certificate, say).
 """
 
+# ruff: noqa: E402 -- the signals come first: imports take a second, and a container may be told to end within it
+
+import signal
+
+
+def _end(*_: object) -> None:
+    """Before there is anything to finish. PID 1 would otherwise pass over SIGTERM, and Ctrl-C show a stack."""
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+
 import argparse
 import logging
 import os
@@ -48,25 +62,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _check(settings: Settings) -> int:
-    """Reach the stores, and say of each how it went."""
+    """Reach the stores, and say of each how it went. The exit code."""
     from service import sessions, storage  # noqa: PLC0415 -- as above
 
-    reached = [_reach("sessions", sessions.open_store, settings), _reach("storage", storage.open_store, settings)]
-    return 0 if all(reached) else 1
+    return max(_reach("sessions", sessions.open_store, settings), _reach("storage", storage.open_store, settings))
 
 
-def _reach(name: str, open_store: "Callable[[Settings], SessionStore | ObjectStore]", settings: Settings) -> bool:
+def _reach(name: str, open_store: "Callable[[Settings], SessionStore | ObjectStore]", settings: Settings) -> int:
     try:
         store = open_store(settings)
+    except (ValueError, OSError) as error:
+        log.error("%s can't be set up: %s", name, error)  # noqa: TRY400 -- the stack says nothing more
+        return 3
+    try:
         try:
             store.check()
         finally:
             store.close()
     except Exception as error:  # noqa: BLE001 -- whatever it is, the store can't serve
-        log.error("%s can't serve: %s", name, error)  # noqa: TRY400 -- the stack says nothing more
-        return False
+        log.error("%s can't serve: %s", name, error)  # noqa: TRY400 -- as above
+        return 1
     log.info("%s can serve: %s", name, store.name)
-    return True
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +96,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m service",
         description="Serve visitors on PORT and the platform on OPS_PORT. Settings come from the environment and from "
         "the files in SETTINGS_DIR.",
-        epilog="settings and their defaults (their meaning is in docs/settings.md):\n" + "\n".join(rows),
+        epilog="exit codes: 0 ended as asked; 1 a store can't be reached (--check) or a port can't be had;\n"
+        "  2 the settings are wrong; 3 a store can't be set up with them\n\n"
+        "settings and their defaults (their meaning is in docs/settings.md):\n" + "\n".join(rows),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--check", action="store_true", help="read the settings, reach the stores, and exit")

@@ -4,6 +4,7 @@ SIGTERM: ``/ready`` says no at once, and requests are served on for SHUTDOWN_DEL
 finish what they have within SHUTDOWN_GRACE (worker.py). A second SIGTERM, or SIGINT, ends the delay.
 """
 
+import errno
 import logging
 import os
 import signal
@@ -210,12 +211,17 @@ class Captain(Arbiter):  # type: ignore[misc] # of gunicorn
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = None
     try:
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except OSError as error:
-        listener.close()
+        if listener is not None:
+            listener.close()
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            advice = "give an address of this machine, or 0.0.0.0"
+            raise CannotListen(f"HOST: can't listen on {host}: {error.strerror}; {advice}") from None
         raise CannotListen(f"{setting}: can't listen on {host} port {port}: {error.strerror}; give another") from None
     listener.listen(BACKLOG)
     return listener

@@ -25,7 +25,7 @@ class MemoryStore:
         self._records: dict[str, Record] = {}
         self._moved: dict[str, float] = {}  # the key a session had, until when that is remembered
         self._next_sweep = 0.0
-        log.warning("SESSION_URL is memory://: sessions are lost at restart and not shared with other instances")
+        log.warning("SESSION_URL is memory://: sessions are lost at restart and not shared with other processes")
 
     def read(self, key: str) -> Record | None:
         """See SessionStore."""

@@ -1,14 +1,18 @@
 """Starting, and not starting: the options, the ports, the settings, and what they get wrong. Each fault is one record
 that says what to do, and an exit code."""
 
+import os
+import signal
 import socket
+import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from service.settings import setting_fields
 from tests.harness.http import Visitor, file_path
-from tests.harness.processes import free_port
+from tests.harness.processes import free_port, wait_until
 from tests.harness.redis import redis_server
 from tests.harness.service import Record, Service, running_service
 
@@ -23,6 +27,13 @@ def run(folder: Path, *arguments: str, **settings: str) -> Service:
     assert service.stderr == b""
     assert SECRET.encode() not in service.stdout
     return service
+
+
+def handles(pid: int, number: signal.Signals) -> bool:
+    """Whether the process catches the signal (proc(5), SigCgt), as our code asks it to, not Python by itself."""
+    rows = dict(row.split(":\t", 1) for row in Path(f"/proc/{pid}/status").read_text().splitlines())
+    caught = int(rows["SigCgt"], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1) and bool(caught >> (number - 1) & 1)
 
 
 def of_severity(service: Service, *severities: str) -> list[Record]:
@@ -44,7 +55,21 @@ def test_an_address_that_is_not_here_is_named(tmp_path: Path) -> None:
     service = run(tmp_path, HOST="192.0.2.1")
     assert service.exit_code == 1
     [record] = service.log
-    assert (record["severity"], "192.0.2.1" in record["message"]) == ("CRITICAL", True)
+    assert record["severity"] == "CRITICAL"
+    assert record["message"].startswith("HOST: can't listen on 192.0.2.1: ")
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_while_it_starts_it_ends(tmp_path: Path, asked: signal.Signals) -> None:
+    """At whatever moment of the start: the imports take most of it."""
+    for wait in (0.05, 0.1, 0.2, 0.3, 0.4):
+        with running_service(tmp_path, {}, wait=False) as service:
+            wait_until("Python has begun", lambda: handles(service.process.pid, asked))
+            time.sleep(wait)  # the moments between are what is tested
+            service.process.send_signal(asked)
+            service.process.wait(60)
+            service.wait_for_end()
+        assert (service.exit_code, service.stderr) == (0, b"")
 
 
 def test_help_names_every_setting(tmp_path: Path) -> None:
@@ -61,6 +86,34 @@ def test_help_names_every_setting(tmp_path: Path) -> None:
 def test_version_is_the_one_that_runs(tmp_path: Path) -> None:
     service = run(tmp_path, "--version", VERSION="1.2.3-rc1")
     assert (service.exit_code, service.stdout) == (0, b"seatrial 1.2.3-rc1\n")
+
+
+def test_the_version_of_a_checkout_is_the_project_s(tmp_path: Path) -> None:
+    service = run(tmp_path, "--version")
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert service.stdout.decode() == f"seatrial {project['version']}\n"
+
+
+@pytest.mark.parametrize("what", ["a file", "nothing", "a name that is too long", "a folder with a pipe in it"])
+def test_a_settings_folder_that_can_not_be_read_is_a_fault(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / ("x" * 300 if what == "a name that is too long" else "settings")
+    if what == "a file":
+        folder.touch()
+    elif what == "a folder with a pipe in it":
+        folder.mkdir()
+        os.mkfifo(folder / "SESSION_PASSWORD")
+    service = run(tmp_path, SETTINGS_DIR=str(folder))
+    assert service.exit_code == 2
+    [record] = service.log
+    assert record["severity"] == "CRITICAL"
+    assert "SETTINGS_DIR" in record["message"]
+
+
+def test_the_check_tells_a_store_that_can_not_be_set_up_from_one_out_of_reach(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    url = f"rediss://127.0.0.1:{free_port()}"
+    service = run(tmp_path, "--check", SESSION_URL=url, SESSION_TLS_CA_FILE=str(tmp_path / "ca.pem"))
+    assert service.exit_code == 3
 
 
 def test_the_check_reaches_the_stores_and_serves_nobody(tmp_path: Path) -> None:
@@ -164,6 +217,6 @@ def test_a_missing_client_library_is_named(
     tmp_path: Path, *, library: str, setting: str, url: str, extra: str, arguments: tuple[str, ...]
 ) -> None:
     service = run(tmp_path, *arguments, **{setting: url, "PYTHONPATH": without_libraries(tmp_path, library)})
-    assert service.exit_code == (1 if arguments else 3)
+    assert service.exit_code == 3
     said = [record["message"] for record in of_severity(service, "ERROR", "CRITICAL")]
     assert any(f"{setting}'s store is missing (No module named {library!r})" in text and extra in text for text in said)

@@ -56,6 +56,16 @@ def test_every_fault_is_named_at_once() -> None:
         ("SESSION_URL", "memory://host"),
         ("SESSION_URL", "memcached://host"),
         ("SESSION_URL", "memcached://a:1,b"),
+        ("SESSION_URL", "memcached://a:0"),
+        ("SESSION_URL", "memcached://a:11211,b:99999999"),
+        ("SESSION_URL", "memcached://a:65536"),
+        ("SESSION_URL", "REDIS://host"),
+        ("SESSION_URL", "MEMORY://"),
+        ("SESSION_URL", "unix://run/redis.sock"),
+        ("SESSION_URL", "unix:///"),
+        ("SESSION_URL", "redis://host:0"),
+        ("STORAGE_URL", "file:///%00"),
+        ("STORAGE_URL", "FILE:///srv"),
         ("STORAGE_URL", "gs://"),
         ("STORAGE_URL", "gs://Bucket"),
         ("STORAGE_URL", "gs://bucket?x=1"),
@@ -152,3 +162,8 @@ def test_the_settings_page_is_fresh() -> None:
 def test_every_setting_says_what_it_means() -> None:
     for name, spec in setting_fields().items():
         assert spec.metadata["doc"].endswith("."), name
+
+
+def test_what_does_not_go_together_is_told_beside_what_is_wrong_alone() -> None:
+    found = faults(THREADS="many", PORT="7000", OPS_PORT="7000", SESSION_IDLE_LIFETIME="31d")
+    assert [fault.split()[0] for fault in found] == ["THREADS", "SESSION_IDLE_LIFETIME", "PORT"]

@@ -1,0 +1,177 @@
+"""What a setting's text may be: parsers for settings.py.
+
+Each takes the text and returns the value; ValueError with a sentence's end ("must be …") where it can't. None shows
+what it was given: that is for the caller, who knows what is secret. Those with arguments return such a parser.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def text(raw: str) -> str:
+    """Text in one line."""
+    if any(ord(c) < 32 or ord(c) == 127 for c in raw):
+        raise ValueError("must not contain control characters")
+    return raw
+
+
+def boolean(raw: str) -> bool:
+    """``true`` or ``false``, and what people write for them."""
+    if raw.lower() in ("true", "1", "yes", "on"):
+        return True
+    if raw.lower() in ("false", "0", "no", "off"):
+        return False
+    raise ValueError("must be true or false")
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A whole number."""
+
+    def parse(raw: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,15}", raw) or not low <= int(raw) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(raw)
+
+    return parse
+
+
+def duration(low: float, high: float) -> Callable[[str], float]:
+    """A duration in seconds, from text with a unit: ms, s, m, h, d; s where there is none."""
+
+    def parse(raw: str) -> float:
+        match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(ms|s|m|h|d)?", raw)
+        seconds = float(match[1]) * _DURATION_UNITS[match[2] or "s"] if match else -1.0
+        if not low <= seconds <= high:
+            raise ValueError(f"must be a duration such as 250ms, 5s, 10m, 2h or 7d, from {low:g}s to {high:g}s")
+        return seconds
+
+    return parse
+
+
+def size(low: int, high: int) -> Callable[[str], int]:
+    """Bytes, from text with or without KiB, MiB or GiB."""
+
+    def parse(raw: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,15})(|KiB|MiB|GiB)", raw)
+        size = int(match[1]) * _SIZE_UNITS[match[2]] if match else -1
+        if not low <= size <= high:
+            raise ValueError(f"must be a size in bytes or as KiB, MiB or GiB, from {low} to {high} bytes")
+        return size
+
+    return parse
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    """One of several words."""
+
+    def parse(raw: str) -> str:
+        if raw not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}")
+        return raw
+
+    return parse
+
+
+def names(*allowed: str) -> Callable[[str], tuple[str, ...]]:
+    """Some of several words, with commas."""
+
+    def parse(raw: str) -> tuple[str, ...]:
+        names = tuple(filter(None, (part.strip() for part in raw.split(","))))
+        if any(name not in allowed for name in names):
+            raise ValueError(f"must be a comma-separated list of {', '.join(allowed)}")
+        return names
+
+    return parse
+
+
+def hosts(raw: str) -> tuple[str, ...]:
+    """Host names without ports, in small letters; ``*`` for all, ``*.`` before a name for its subdomains."""
+    hosts = tuple(filter(None, (part.strip().lower() for part in raw.split(","))))
+    if any(not re.fullmatch(r"\*|(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]", host) for host in hosts):
+        raise ValueError(
+            "must be a comma-separated list of host names without ports, such as example.org or *.example.org"
+        )
+    return hosts
+
+
+def networks(raw: str) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    """IP addresses and networks."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in raw.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("must be a comma-separated list of IP addresses or networks such as 10.0.0.0/8") from None
+
+
+def host(raw: str) -> str:
+    """An IP address."""
+    try:
+        return str(ipaddress.ip_address(raw))
+    except ValueError:
+        raise ValueError("must be an IP address to listen on, such as 0.0.0.0, 127.0.0.1 or ::") from None
+
+
+def file(raw: str) -> str:
+    """The path of a file that this process can read."""
+    try:
+        if Path(raw).is_file():
+            with Path(raw).open("rb"):
+                return raw
+    except (OSError, ValueError):
+        pass  # whatever keeps it from being read
+    raise ValueError("must name a file that can be read")
+
+
+def session_url(raw: str) -> str:
+    """Where sessions live, as SESSION_URL says it."""
+    parts = _split(raw, ("redis", "rediss", "unix", "memcached", "memory"))
+    if parts.scheme == "memory" and raw != "memory://":
+        raise ValueError("must be memory:// with nothing behind it")
+    if parts.scheme == "memcached":
+        servers = re.fullmatch(r"memcached://([^/@,:]+:[0-9]{1,5}(?:,[^/@,:]+:[0-9]{1,5})*)", raw)
+        ports = [int(server.rpartition(":")[2]) for server in servers[1].split(",")] if servers else [0]
+        if not all(1 <= port <= 65535 for port in ports):
+            raise ValueError("must be memcached://host:port, with more servers behind commas")
+        return raw
+    try:
+        port_is_valid = parts.port != 0
+    except ValueError:
+        port_is_valid = False
+    if not port_is_valid:
+        raise ValueError("must have a port from 1 to 65535, or none")
+    if parts.scheme in ("redis", "rediss") and not parts.hostname:
+        raise ValueError("must name the server's host, as in redis://host:6379/0")
+    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?[0-9]{0,3}", parts.path):
+        raise ValueError("must end in a database number or nothing, as in redis://host:6379/0")
+    if parts.scheme == "unix" and (parts.hostname or len(parts.path) < 2):
+        raise ValueError("must name the socket's path from the root, as in unix:///run/redis.sock")
+    return raw
+
+
+def storage_url(raw: str) -> str:
+    """Where files live, as STORAGE_URL says it."""
+    parts = _split(raw, ("gs", "file"))
+    if parts.scheme == "gs" and not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", parts.netloc):
+        raise ValueError("must name a bucket, as in gs://bucket/prefix")
+    if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
+        raise ValueError("must name a folder from the root, as in file:///var/lib/files")
+    if parts.query or parts.fragment:
+        raise ValueError("must have no query and no fragment")
+    return raw
+
+
+def _split(raw: str, schemes: tuple[str, ...]) -> SplitResult:
+    """The URL's parts. Its scheme must be in small letters: not every client library takes others."""
+    shown = ", ".join(f"{scheme}://" for scheme in schemes)
+    if not raw.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        raise ValueError(f"must begin with one of {shown}")
+    text(unquote(raw))
+    try:
+        return urlsplit(raw)
+    except ValueError:
+        raise ValueError(f"must be a URL with one of the schemes {shown}") from None
