@@ -83,7 +83,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with the body."""
-        path = urlsplit(self.path).path
+        path = _path(self.path)
+        if not path:
+            self.send_error(400, "The request's target names no path.")
+            return
         answer = self.server.answers.get(path)
         if answer is None:
             self.send_error(404)
@@ -103,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         more = {} if code != 501 else {"allow": "GET, HEAD"}
         code = 405 if code == 501 else code  # http.server's word for a method that is not there
         detail = message or explain or "Here are only /health, /ready and /metrics."
-        body = problem.problem(code, detail, instance=urlsplit(getattr(self, "path", "")).path)
+        body = problem.problem(code, detail, instance=_path(getattr(self, "path", "")))
         self._send(code, problem.CONTENT_TYPE, body, **more)
 
     def _send(self, status: int, content_type: str, body: bytes, **more: str) -> None:
@@ -130,6 +133,14 @@ class Handler(BaseHTTPRequestHandler):
 def _health(answer: tuple[int, bytes]) -> Answer:
     status, body = answer
     return status, health.CONTENT_TYPE, body
+
+
+def _path(target: str) -> str:
+    """The request target's path; "" where it has none or is no URL."""
+    try:
+        return urlsplit(target).path
+    except ValueError:
+        return ""
 
 
 def _cut(connection: socket.socket) -> None:

@@ -9,8 +9,19 @@ from http import HTTPStatus
 CONTENT_TYPE = "application/problem+json"
 
 
+# https://www.iana.org/assignments/http-status-codes; Python before 3.13 has older phrases.
+_RENAMED = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+
+
 def title(status: int) -> str:
     """The status' phrase, as IANA's registry has it."""
+    if status in _RENAMED:
+        return _RENAMED[status]
     try:
         return HTTPStatus(status).phrase
     except ValueError:

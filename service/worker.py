@@ -55,6 +55,15 @@ _STATUS = {
     errors.InvalidHTTPVersion: 505,
 }
 
+_DETAILS = {
+    403: "Requests from a proxy are not taken here.",
+    414: "The request's first line is too long.",
+    417: "Of expectations only 100-continue is known.",
+    431: "The request's head is too large.",
+    501: "Of transfer codings only chunked is understood.",
+    505: "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
+}
+
 
 class ClientSocket(socket.socket):
     """A visitor's socket, with a time-out and a least rate for what it sends and takes."""
@@ -397,8 +406,9 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         """Answer what never becomes a request, as a problem document."""
         if isinstance(exc, errors.ParseException):
             status = _STATUS.get(type(exc), 400)
-            self.log.warning("Invalid request from ip=%s: %s", (addr or ("",))[0], exc)
-            detail = "The request is not valid HTTP."
+            # Not what was sent: it may hold a secret, and anybody may send anything.
+            self.log.info("refused what is no request, from %s: %s", (addr or ("",))[0], type(exc).__name__)
+            detail = _DETAILS.get(status, "The request is not valid HTTP.")
         else:
             status = 500
             self.log.error("Error handling request")

@@ -18,6 +18,9 @@ _SECRET_PARTS = (
 )  # fmt: skip
 _SECRET_NAMES = frozenset({"pass", "sig", "auth", "session", "hostsession", "jwt", "otp"})
 
+# In a query only, where they are an API key and what OAuth 2 hands out; elsewhere they are common words.
+_SECRET_PARAMETERS = frozenset({"code", "key", "refresh"})
+
 _QUOTE = r"(?:\\{0,4}[\"']|%22|%27)"
 _BETWEEN = rf"{_QUOTE}?\s{{0,3}}(?:=>|[=:]|%3[ad]|(?<=[\"'])\s{{0,3}},(?=\s{{0,3}}b?[\"']))\s{{0,3}}b?"
 # A quoted value goes to its closing quote, or to the end where there is none. Atomic groups can't be entered twice.
@@ -34,7 +37,7 @@ _BEARER = re.compile(r"\b(bearer\s{1,3})[^\s\"',;]+", _FLAGS)
 _BASIC = re.compile(r"\b([Bb]asic|BASIC)\s{1,3}(?=[a-z]*[0-9A-Z+/=])[A-Za-z0-9+/=_-]{4,}")  # "basic usage" has no such
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}", re.ASCII)
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\Z)", _FLAGS)
-_USERINFO = re.compile(r"://[^\s/?#\"'<>]*@")
+_USERINFO = re.compile(r"//[^\s/?#\"'<>]*@")
 
 # These words are common, but not before what _NAMED asks for. `in` is several times faster than a pattern.
 _COMMON = re.compile(r"(?:api|private|access)[-_. ]?key|(?:session|sig|auth|pass)[\"'=]|session[-_]?id")
@@ -81,8 +84,8 @@ def redact(text: str) -> str:
         text = _JWT.sub(REDACTED, text)
     if "-----b" in lower:
         text = _PEM.sub(REDACTED, text)
-    if "://" in lower and "@" in lower:
-        text = _USERINFO.sub(f"://{REDACTED}@", text)
+    if "//" in lower and "@" in lower:
+        text = _USERINFO.sub(f"//{REDACTED}@", text)
     if _may_name_a_secret(lower):
         text = _HEADER.sub(rf"\1{REDACTED}", text)
         text = _NAMED.sub(rf"\1{REDACTED}", text)
@@ -121,7 +124,8 @@ def redact_url(url: str) -> str:
 def _redact_parameter(parameter: str) -> str:
     name, equals, _ = parameter.partition("=")
     decoded = unquote_plus(name)
-    if equals and (is_secret_name(decoded) or ("%" in name and is_secret_name(unquote(decoded)))):
+    is_secret = decoded.lower() in _SECRET_PARAMETERS or is_secret_name(decoded)
+    if equals and (is_secret or ("%" in name and is_secret_name(unquote(decoded)))):
         return f"{name}={REDACTED}"
     plain = parameter
     for _ in range(2):  # what was encoded twice is decoded by somebody, too

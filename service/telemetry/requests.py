@@ -205,7 +205,7 @@ class _Exchange:
                 sent=self._sent,
                 trace_id=context.trace_id if context.sampled else None,
             )
-            level = logging.ERROR if self._status >= 500 else logging.INFO
+            level = _level(self._status)
             if access_log.isEnabledFor(level) and self._is_news(environ["PATH_INFO"]):
                 self._log(level, seconds, received)
         finally:
@@ -297,3 +297,10 @@ def _target(environ: "WSGIEnvironment") -> str:
 
 def _clip(value: str, most: int) -> str:
     return value if len(value) <= most else value[:most] + plain.CLIPPED.rstrip()
+
+
+def _level(status: int) -> int:
+    """How loud a request's record is. 501 is the client's fault; 503 and 507 tell the visitor what holds just now."""
+    if status < 500 or status == 501:
+        return logging.INFO
+    return logging.WARNING if status in (503, 507) else logging.ERROR

@@ -22,6 +22,14 @@ MAX_JSON_BYTES = 16 * 1024  # the server hands over such bodies only when they h
 _DIGESTS = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}  # RFC 9530 §5: the active algorithms
 
 
+# A dictionary's member that is a byte sequence, perhaps with parameters (RFC 9651 §3.2, §3.3.5, §3.1.2), and its comma.
+_MEMBER = re.compile(
+    r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):"
+    r"(?:;\x20*[a-z*][a-z0-9_.*-]*(?:=(?:\"(?:[\x20!#-\[\]-~]|\\[\"\\])*\"|[A-Za-z0-9*?:+/=._~!#$%&'^`|-]*))?)*"
+    r"[ \t]*(?:,[ \t]*(?=[^ \t])|$)"
+)
+
+
 class _Hash(Protocol):
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
@@ -46,8 +54,11 @@ def stream(*, length: int | None, limit: int) -> Iterator[bytes]:
     ``length`` is what was declared (None: chunked, cut off at ``limit``). Problems are raised where the fault shows,
     at the latest before the iterator ends, so that a store that takes only whole bodies keeps none that is wrong: 413
     over the limit, 400 for a body that ends early or does not fit its ``Content-Digest`` (RFC 9530), 408 when it comes
-    too slowly. A malformed Content-Digest is a 400 at once.
+    too slowly. A malformed Content-Digest is a 400 at once, a body with a Content-Encoding a 415.
     """
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        # RFC 9110 §15.5.16. What is kept is what was sent, and nobody is told later that it was packed.
+        raise Problem(415, "Send the body without a Content-Encoding.", headers={"Accept-Encoding": "identity"})
     return _checked(request.environ, length, limit, _wanted_digests(request.headers.get("Content-Digest")))
 
 
@@ -93,10 +104,12 @@ def _read(source: Any, size: int) -> bytes:
 def _wanted_digests(header: str | None) -> list[tuple[str, _Hash, bytes]]:
     """The digests of a ``Content-Digest`` header that can be checked; unknown algorithms are passed over (RFC 9530)."""
     wanted: list[tuple[str, _Hash, bytes]] = []
-    for member in filter(None, (part.strip() for part in (header or "").split(","))):
-        match = re.fullmatch(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):", member)
+    rest = (header or "").strip(" \t")
+    while rest:
+        match = _MEMBER.match(rest)
         if not match:
             raise Problem(400, "Content-Digest must look like sha-256=:BASE64: (RFC 9530).", kind="bad-digest")
+        rest = rest[match.end() :]
         name = match[1]
         if name not in _DIGESTS:
             continue

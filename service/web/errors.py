@@ -4,7 +4,6 @@ What went wrong inside is for the log; what the visitor can do about it is for t
 """
 
 import logging
-from http import HTTPStatus
 
 from flask import Flask, Response, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -28,6 +27,7 @@ RETRY_AFTER = {"Retry-After": "1"}
 KIND_POINTER = "/openapi.json#/components/x-problems/"
 KINDS = {
     "bad-digest": "Content-Digest is malformed.",
+    "bad-host": "The Host header is missing or malformed.",
     "bad-json": "The body is no JSON object in UTF-8.",
     "bad-name": "A name is empty, too long, or has what a name must not have.",
     "busy": "Too much is going on just now. Retry-After says when to come again.",
@@ -109,7 +109,7 @@ def _translate(error: Exception) -> Problem:
 def _respond(error: Problem) -> Response:
     request_id = request.environ.get("seatrial.request_id", "")
     if request.accept_mimetypes.best_match([problem.CONTENT_TYPE, "application/json", "text/html"]) == "text/html":
-        title = HTTPStatus(error.status).phrase
+        title = problem.title(error.status)
         body = render_template("error.html", status=error.status, title=title, error=error, request_id=request_id)
         response = Response(body, error.status, content_type="text/html; charset=utf-8")
     else:

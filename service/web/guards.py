@@ -4,13 +4,21 @@ In: which proxy is believed, which host names are answered, which sites may writ
 """
 
 import ipaddress
+import re
 from collections.abc import Callable
+from urllib.parse import urlsplit, urlunsplit
 
 from flask import Flask, Response, request
 from werkzeug.datastructures import Headers
+from werkzeug.routing import RequestRedirect
 
 from service.settings import Settings
 from service.web.errors import Problem
+
+# RFC 3986 §3.2.2, without what no name of a host has.
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255})(?::[0-9]{0,5})?", re.ASCII)
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 ALWAYS_ANSWERED = frozenset({"/health", "/ready"})  # the platform asks by address, not by name
@@ -37,9 +45,10 @@ def install(app: Flask, settings: Settings) -> None:
     steps: list[Callable[[], None]] = [_note_route]
     if settings.forwarded_allow_ips:
         steps.append(_believe_proxies(settings))
+    steps += [_decide_host, _redirect_here]
     if "*" not in settings.allowed_hosts:
         steps.append(_check_host(settings.allowed_hosts))
-    steps.append(check_same_site)
+    steps += [_check_coding, check_same_site]
 
     def before() -> None:
         for step in steps:
@@ -89,6 +98,36 @@ def check_same_site() -> None:
         raise Problem(403, "Another site may not write here.", kind="cross-site")
 
 
+def _decide_host() -> None:
+    """The host that is asked for: the target's authority where it has one, else ``Host`` (RFC 9112 §3.2, §3.2.2).
+
+    Left in the environment for whatever else looks at it. A 400 Problem where it is missing or malformed.
+    """
+    environ = request.environ
+    host, target = environ.get("HTTP_HOST"), environ.get("RAW_URI", "/")
+    if not target.startswith("/"):
+        host = target.partition("://")[2].partition("/")[0].partition("?")[0] or host
+    if host is None and environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        return
+    if not _HOST.fullmatch(host or ""):
+        raise Problem(400, "The request must have one Host, and a valid one (RFC 9112 §3.2).", kind="bad-host")
+    environ["HTTP_HOST"] = host
+
+
+def _redirect_here() -> None:
+    """Make the router's redirects relative (RFC 9110 §10.2.2): it takes the host from where nobody has checked it."""
+    redirect = request.routing_exception
+    if isinstance(redirect, RequestRedirect):
+        target = urlsplit(redirect.new_url)
+        redirect.new_url = urlunsplit(("", "", "/" + target.path.lstrip("/"), target.query, ""))
+
+
+def _check_coding() -> None:
+    """Of transfer codings only ``chunked`` is known (RFC 9112 §6.1)."""
+    if request.environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() != "chunked":
+        raise Problem(501, "Of transfer codings only chunked is understood.")
+
+
 def _check_host(allowed: tuple[str, ...]) -> Callable[[], None]:
     names = frozenset(name for name in allowed if not name.startswith("*."))
     suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
@@ -114,28 +153,33 @@ def _believe_proxies(settings: Settings) -> Callable[[], None]:
     """
     networks = settings.forwarded_allow_ips
 
-    def trusted(text: str) -> bool:
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            return False
-        return any(address in network for network in networks)
+    def trusted(address: _Address | None) -> bool:
+        return address is not None and any(address in network for network in networks)
 
     def believe() -> None:
         environ = request.environ
-        client = environ.get("REMOTE_ADDR", "")
+        client = _address(environ.get("REMOTE_ADDR", ""))
         if not trusted(client):
             return
         for hop in reversed([part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]):
-            try:
-                client = str(ipaddress.ip_address(hop))
-            except ValueError:
+            address = _address(hop)
+            if address is None:
                 break
+            client = address
             if not trusted(client):
                 break
-        environ["seatrial.client_ip"] = client
+        environ["seatrial.client_ip"] = str(client)
         scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
         if scheme in ("http", "https"):
             environ["wsgi.url_scheme"] = scheme
 
     return believe
+
+
+def _address(text: str) -> _Address | None:
+    """The address, None where it is none. A listener on ``::`` sees IPv4 as ``::ffff:…`` (RFC 4291 §2.5.5.2)."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address

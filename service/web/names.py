@@ -8,6 +8,7 @@ from urllib.parse import quote
 from service.web.errors import Problem
 
 MAX_NAME_BYTES = 255
+MAX_VISITOR = 100  # characters of a visitor's own name
 
 
 def from_path(environ: Mapping[str, Any], route_prefix: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from service import problem
 from service.settings import Settings
 from service.web.errors import KINDS
-from service.web.visitor import MAX_NAME
+from service.web.names import MAX_VISITOR
 
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
@@ -187,7 +187,7 @@ def _schemas() -> dict[str, Any]:
         "Instance": _object(
             name=_TEXT, version=_TEXT, revision=_TEXT, started=_TEXT, stores=_object(sessions=_TEXT, files=_TEXT)
         ),
-        "SignIn": _object(name={"type": "string", "minLength": 1, "maxLength": MAX_NAME}),
+        "SignIn": _object(name={"type": "string", "minLength": 1, "maxLength": MAX_VISITOR}),
         "Visits": _object(visits=_COUNT),
         "Session": _object(
             exists={"type": "boolean"}, name=optional_text, visits=_COUNT, created=_DATE, expires=_DATE, store=_TEXT

@@ -8,9 +8,8 @@ from flask import Flask
 
 from service.web import body
 from service.web.errors import Problem
+from service.web.names import MAX_VISITOR
 from service.web.quota import session
-
-MAX_NAME = 100  # characters
 
 
 class Visitor:
@@ -62,8 +61,10 @@ def check_name(name: object) -> str:
     if not isinstance(name, str):
         raise Problem(400, 'The body must be like {"name": "Ada"}.', kind="bad-name")
     name = unicodedata.normalize("NFC", name).strip()
-    if not 1 <= len(name) <= MAX_NAME or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
-        raise Problem(400, f"A name has 1 to {MAX_NAME} characters, none of them a control character.", kind="bad-name")
+    if not 1 <= len(name) <= MAX_VISITOR or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        raise Problem(
+            400, f"A name has 1 to {MAX_VISITOR} characters, none of them a control character.", kind="bad-name"
+        )
     return name
 
 

@@ -87,7 +87,9 @@ def test_every_line_of_a_life_is_one_record(tmp_path: Path) -> None:
         records = assert_life(service)
     assert not any(record["severity"] == "ALERT" for record in records)
     assert sum("httpRequest" in record for record in records) >= 7
-    assert any("Invalid" in record["message"] for record in records if record["severity"] == "WARNING")
+    refused = [record for record in records if record["message"].startswith("refused what is no request")]
+    assert refused
+    assert {record["severity"] for record in refused} == {"INFO"}
 
 
 def test_a_killed_worker_leaves_whole_lines_and_is_replaced(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ def test_other_methods_are_not_allowed(service: Service, method: str) -> None:
     ("sent", "status"),
     [
         (b"nonsense\r\n\r\n", 400),
+        (b"GET http://[::1/health HTTP/1.1\r\n\r\n", 400),
         (b"GET /" + b"q" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
     ],

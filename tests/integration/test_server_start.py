@@ -2,8 +2,11 @@
 that says what to do, and an exit code."""
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -195,6 +198,23 @@ def without_libraries(folder: Path, *names: str) -> str:
         said = f"No module named {name!r}"
         (package / "__init__.py").write_text(f"raise ModuleNotFoundError({said!r})")
     return str(folder / "missing")
+
+
+def test_a_fork_without_the_sample_pages_serves(tmp_path: Path) -> None:
+    """README.md, "For a fork", carried out as it says."""
+    shutil.copytree("service", tmp_path / "service")
+    web = tmp_path / "service" / "web"
+    for name in ("visitor", "files"):
+        (web / f"{name}.py").unlink()
+    lines = (web / "__init__.py").read_text().splitlines(keepends=True)
+    (web / "__init__.py").write_text("".join(line for line in lines if "Visitor" not in line and "Files" not in line))
+    code = (
+        "from service import create_app; from service.settings import load;"
+        f"app = create_app(load({{'SESSION_URL': 'memory://', 'STORAGE_URL': 'file://{tmp_path}'}}));"
+        "print([app.test_client().get(path).status_code for path in ('/', '/openapi.json', '/api/session')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[200, 200, 404]"
 
 
 def test_a_fork_needs_only_the_libraries_of_its_stores(tmp_path: Path) -> None:

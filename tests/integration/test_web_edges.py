@@ -12,6 +12,7 @@ from openapi_spec_validator import validate
 
 from service.web.errors import KIND_POINTER
 from tests.harness.http import Answer, Visitor
+from tests.harness.raw import RawClient, head
 from tests.harness.service import running_service
 from tests.harness.stacks import Stack, running_stack
 
@@ -27,6 +28,13 @@ def stack() -> Iterator[Stack]:
 def visitor(stack: Stack) -> Iterator[Visitor]:
     with Visitor(stack.app_url) as somebody:
         yield somebody
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service that answers to localhost only."""
+    with running_service(tmp_path_factory.mktemp("hosts"), ALLOWED_HOSTS="localhost") as service:
+        yield service.app_url
 
 
 def assert_guarded(answer: Answer) -> None:
@@ -125,6 +133,64 @@ def test_only_allowed_hosts_are_answered_but_health_always(tmp_path: Path) -> No
             }.items():
                 assert visitor.ask("GET", "/api/instance", headers={"Host": host}).status == status, host
             assert visitor.ask("GET", "/health", headers={"Host": "10.1.2.3"}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status", "kind"),
+    [
+        (b"GET /api/instance HTTP/1.1\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.1\r\nHost:\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.1\r\nHost: localhost:80@evil\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.1\r\nHost: localhost, evil\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.1\r\nHost: local host\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.0\r\n", 400, "unknown-host"),
+        (b"GET http://evil/api/instance HTTP/1.1\r\nHost: localhost\r\n", 400, "unknown-host"),
+        (b"GET http://localhost/api/instance HTTP/1.1\r\nHost: evil\r\n", 200, ""),
+        (b"GET /api/instance HTTP/1.1\r\nHost: LOCALHOST:8080\r\n", 200, ""),
+        (b"GET /health HTTP/1.0\r\n", 200, ""),
+    ],
+)
+def test_the_host_that_is_asked_for_is_decided_once(hosts: str, request_head: bytes, status: int, kind: str) -> None:
+    """RFC 9112 §3.2: a request has one Host, and the target's authority overrides it."""
+    with RawClient(hosts) as client:
+        client.send(request_head + b"\r\n")
+        answer = client.answer()
+    assert (answer.status, answer.kind if kind else "") == (status, kind)
+
+
+def test_a_redirect_names_no_host(hosts: str) -> None:
+    with RawClient(hosts) as client:
+        client.send(b"GET http://localhost?a=b HTTP/1.1\r\nHost: evil\r\n\r\n")
+        answer = client.answer()
+    assert (answer.status, answer.headers["Location"]) == (308, "/?a=b")
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "x"])
+def test_other_transfer_codings_than_chunked_are_refused(stack: Stack, coding: str) -> None:
+    with RawClient(stack.app_url) as client:
+        client.send(head("PUT", "/api/files/a", f"Transfer-Encoding: {coding}") + b"0\r\n\r\n")
+        assert client.answer().status in ({501} if "chunked" in coding else {400, 501})
+
+
+def test_a_packed_body_is_refused_and_told_how_to_come(visitor: Visitor) -> None:
+    answer = visitor.put("packed", b"x", content_encoding="gzip")
+    assert (answer.status, answer.headers["Accept-Encoding"]) == (415, "identity")
+    assert visitor.put("plain", b"x", content_encoding="identity").status == 201
+
+
+@pytest.mark.parametrize(
+    ("status", "severity", "request_line"),
+    [(507, "WARNING", "PUT"), (501, "INFO", "PUT"), (404, "INFO", "GET")],
+)
+def test_an_answer_that_is_as_it_should_be_is_no_error_in_the_log(
+    tmp_path: Path, status: int, severity: str, request_line: str
+) -> None:
+    with running_service(tmp_path, MAX_FILES="0") as service, RawClient(service.app_url) as client:
+        coding = ["Transfer-Encoding: gzip, chunked"] if status == 501 else ["Content-Length: 1"]
+        client.send(head(request_line, "/api/files/a", *(coding if request_line == "PUT" else [])) + b"x")
+        assert client.answer().status == status
+        record = service.wait_for(lambda r: r.get("httpRequest", {}).get("status") == status)
+    assert record["severity"] == severity
 
 
 def test_forwarded_headers_count_only_from_our_proxies(tmp_path: Path) -> None:

@@ -160,6 +160,11 @@ def test_a_digest_that_fits_is_accepted_and_one_that_does_not_leaves_nothing(vis
     assert names_of(visitor) == []
     assert visitor.get("/api/files").json["usage"]["bytes"] == 0
     assert visitor.put("a", body, content_digest=f"md5=:AAAA:, sha-256=:{right}:").status == 201
+    parameters = f'md5=:AAAA:;q="a, b";x,sha-256=:{right}:; by=me;n=1 , unixsum=:AQ==:'
+    assert visitor.put("a", body, content_digest=parameters).status == 200
+    for broken in (f"sha-256=:{right}:,", f"sha-256=:{right}: sha-512=:AA==:", f'sha-256=:{right}:;q="'):
+        answer = visitor.put("a", body, content_digest=broken)
+        assert (answer.status, answer.kind) == (400, "bad-digest")
 
 
 def test_a_file_over_the_limit_is_refused_and_leaves_nothing(small: Stack) -> None:

@@ -48,6 +48,7 @@ def _forget() -> Iterator[None]:
         f"redis://:{CANARY}@host:6379/0",
         f"rediss://user:{CANARY}@host",
         f"https://{CANARY}@example.org/x",
+        f"//user:{CANARY}@example.org/x",
         f"X-Goog-Signature={CANARY}&x=1",
         f"X-Amz-Security-Token={CANARY}",
         f"https://storage/x?upload_id={CANARY}",
@@ -118,6 +119,9 @@ def test_names_of_other_things(name: str) -> None:
         f"url=redis%3A%2F%2F%3A{CANARY}%40host",
         f"q=password%3D{CANARY}",
         f"h=Authorization%3A+Bearer+{CANARY}",
+        f"code={CANARY}",
+        f"a=1&key={CANARY}",
+        f"refresh={CANARY}",
     ],
 )
 def test_the_query_of_a_url_is_redacted(query: str) -> None:

@@ -223,7 +223,16 @@ def test_the_request_id_goes_back_to_the_client_and_into_the_environment() -> No
 
 @pytest.mark.parametrize(
     ("status", "severity"),
-    [("200 OK", "INFO"), ("304 Not Modified", "INFO"), ("404 Not Found", "INFO"), ("503 Service Unavailable", "ERROR")],
+    [
+        ("200 OK", "INFO"),
+        ("304 Not Modified", "INFO"),
+        ("404 Not Found", "INFO"),
+        ("500 Internal Server Error", "ERROR"),
+        ("502 Bad Gateway", "ERROR"),
+        ("503 Service Unavailable", "WARNING"),
+        ("507 Insufficient Storage", "WARNING"),
+        ("501 Not Implemented", "INFO"),
+    ],
 )
 def test_only_the_servers_own_faults_are_errors(lines: Lines, status: str, severity: str) -> None:
     Server(with_status(status)).ask()
