@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 TESTS ?=
 
-.PHONY: help run test lint format coverage flakes docs lock clean
+.PHONY: help run test test-practices conform lint format coverage flakes docs lock clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is newer than the lock when the environment holds what the lock says.
 $(VENV)/run.stamp: requirements.txt
@@ -25,6 +25,14 @@ run: $(VENV)/run.stamp ## the service on 127.0.0.1:8080, with nothing else to st
 test: $(VENV)/dev.stamp ## all tests, against real stores (installs them with apt-get where root may); TESTS="-k name"
 	@scripts/test-servers.sh
 	@$(BIN)/python -m pytest -n $(JOBS) $(TESTS)
+
+test-practices: $(VENV)/dev.stamp ## that the conformance suite is green on the service and red on each broken twin
+	@scripts/test-servers.sh
+	@$(BIN)/python -m pytest -n $(JOBS) tests/practices $(TESTS)
+
+# make hands its command line's variables on in the environment, where the program looks for its options.
+conform: ## prove the practices on a running service: BASE_URL=http://localhost:8080 (docs/conformance.md)
+	@$(PYTHON) -m tests.practices
 
 lint: $(VENV)/dev.stamp ## ruff, mypy --strict, shellcheck, actionlint, and that generated documents are fresh
 	@$(BIN)/ruff check --no-cache # its cache does not see that an imported file has come or gone
