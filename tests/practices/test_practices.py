@@ -1,0 +1,186 @@
+"""The suite is green on the service, and red on each broken twin in exactly the row that the twin breaks."""
+
+import contextlib
+import os
+import signal
+import socketserver
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.fleet import fleet, steady_port
+from tests.harness.gcs import create_bucket, fake_gcs
+from tests.harness.http import Visitor
+from tests.harness.service import PROJECT, running_service
+from tests.practices.rows import NEEDS_A_CLUSTER, ROWS
+from tests.practices.scene import Scene, can_isolate, scene
+from tests.practices.twins import TWINS, Twin
+
+SEEN_FROM_OUTSIDE = set(ROWS) - set(NEEDS_A_CLUSTER)
+USUAL = PROJECT / "tests" / "practices" / "twins" / "usual_flask.py"
+NEEDS_ISOLATION = {"2d", "6a", "6c"} if not can_isolate() else set()
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[str]:
+    """One for all tests; each has a prefix of its own."""
+    with tempfile.TemporaryDirectory() as folder, fake_gcs(Path(folder)) as url:
+        create_bucket(url, "files")
+        yield url
+
+
+def test_ours_is_green(tmp_path: Path, object_store: str) -> None:
+    # A worker that is killed leaves its metrics' files behind; here they go with the folder.
+    second = {"WEB_CONCURRENCY": "2", "PROMETHEUS_MULTIPROC_DIR": "{folder}/metrics"}
+    with scene(tmp_path, object_store, second=second) as ours:
+        run = ours.conform()
+    print(run.table)
+    assert run.rows("broken") == set(), run.table
+    assert run.rows("not run") <= set(NEEDS_A_CLUSTER) | NEEDS_ISOLATION | ({"2e"} if NEEDS_ISOLATION else set())
+    assert run.rows("ok") == SEEN_FROM_OUTSIDE - NEEDS_ISOLATION
+    assert run.code == 0
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name.replace(" ", "-"))
+def test_a_twin_is_red_where_it_is_broken(tmp_path: Path, object_store: str, twin: Twin) -> None:
+    if twin.isolation and not can_isolate():
+        pytest.skip("needs root and mount namespaces, to run the service as a container would")
+    with scene(tmp_path, object_store, twin) as broken:
+        run = broken.conform()
+    print(run.table)
+    assert run.rows("broken") == {twin.row}, run.table
+    assert twin.says in run.broken(twin.row)
+    assert run.code == 1
+
+
+def test_a_service_that_is_not_ours_gets_a_table_to_work_from(tmp_path: Path) -> None:
+    with fleet(tmp_path) as processes:
+        port = steady_port()
+        environ = {"PATH": os.environ["PATH"], "PORT": str(port), "UPLOADS": str(tmp_path / "uploads")}
+        processes.add("1", [sys.executable, str(USUAL)], port=port, environ=environ)
+        run = Scene(
+            processes,
+            [port],
+            [
+                f"--base-url=http://127.0.0.1:{port}",
+                "--visits-path=POST /visit",
+                "--visits-field=count",
+                "--session-path=POST /login user=Ada",
+                "--files-path=/files",
+                f"--stop-command={processes.command('stop', '{instance}')}",
+                f"--kill-command={processes.command('kill', '{instance}')}",
+                f"--start-command={processes.command('start', '{instance}')}",
+                f"--log={processes.log('1')}",
+                f"--pid-command=cat {tmp_path}/{{instance}}.pid",
+                "--ready-path=",
+                "--notice=1",
+                "--grace=5",
+            ],
+        ).conform()
+    print(run.table)
+    assert run.code == 1
+    assert run.rows("broken") >= {"1a", "2b", "2d", "2e", "4a", "session", "stop"}
+    assert "log JSON for everything" in run.broken("1a")
+    assert "visit 2 was counted as 1" in run.broken("2b")
+    assert "keep sessions in Redis or Memcached" in run.broken("2b")
+    assert "what was sent in the query" in run.broken("2e")
+    assert "without SameSite" in run.broken("session")
+    assert "keep the listener open" in run.broken("stop")
+    not_run = {check["check"]: check["saw"] for check in run.checks if check["status"] == "not run"}
+    assert "--base-url" in not_run["2b.sessions_are_shared"]
+    assert "--ready-path" in not_run["5b.readiness_can_fail"]
+
+
+def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> None:
+    def conform(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tests.practices", *options]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+
+    with running_service(tmp_path, COOKIE_SECURE="true") as service:
+        with Visitor(service.app_url) as visitor:
+            visitor.get("/")  # counted, but no visit
+        report = tmp_path / "junit.xml"
+        done = conform("--base-url", service.app_url, "--ops-url", service.ops_url, "--junit", str(report))
+    assert done.returncode == 0, done.stdout
+    assert "give --log or --log-command" in done.stdout
+    suite = ET.parse(report).getroot()
+    assert suite.get("failures") == "0"
+    assert int(suite.get("skipped") or 0) == len(suite.findall("testcase/skipped")) > 10
+    for options, words in (
+        ((), "give --base-url"),
+        (("--base-url", "localhost:80"), "is no address"),
+        (("--base-url", "http://localhost", "--only", "9z"), "there is no row '9z'"),
+        (("--base-url", "http://localhost", "--log", "/nowhere"), "there is no file /nowhere"),
+        (("--base-url", "http://localhost", "--files-path", "files"), "does not begin with /"),
+        (("--base-url", "http://localhost", "--notice", "soon"), "could not convert"),
+        (("--base-url", "http://localhost", "--only", "7"), "nothing was run"),
+    ):
+        done = conform(*options)
+        assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("manner", ["silent", "dripping", "endless", "nonsense"])
+def test_a_hostile_service_is_red_and_ends(tmp_path: Path, manner: str) -> None:
+    """Whatever answers there, no check waits for ever or takes memory without end."""
+    with hostile_server(manner) as url:
+        command = [sys.executable, "-m", "tests.practices", "--base-url", url, "--only", "5b"]
+        started = time.monotonic()
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "BROKEN" in done.stdout
+    assert time.monotonic() - started < 20
+
+
+@contextlib.contextmanager
+def hostile_server(manner: str) -> Iterator[str]:
+    """A server that answers everybody in a bad manner."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.recv(65536)
+                match manner:
+                    case "silent":
+                        over.wait(60)
+                    case "dripping":
+                        while not over.wait(0.1):
+                            self.request.sendall(b"H")
+                    case "endless":
+                        self.request.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                        while not over.is_set():
+                            self.request.sendall(b"x" * 65536)
+                    case _:
+                        self.request.sendall(b"\xff\x00\x1b[31m not HTTP\r\n\r\n")
+
+    over = threading.Event()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            over.set()
+            server.shutdown()
+            thread.join(10)
+
+
+def test_ctrl_c_ends_it_without_a_stack_trace() -> None:
+    with hostile_server("silent") as url:
+        command = [sys.executable, "-m", "tests.practices", "--base-url", url]
+        process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert process.stderr is not None
+        with process:
+            process.stderr.readline()  # it is at work
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"interrupted" in errors
+    assert b"Traceback" not in errors

@@ -1,0 +1,15 @@
+"""Breaks 4a: requests are labelled with their path, not with the route's template."""
+
+import flask
+
+from service.web import guards
+from tests.practices.twins.ours import start
+
+
+def note_path() -> None:
+    flask.request.environ["seatrial.route"] = flask.request.path
+
+
+if __name__ == "__main__":
+    guards._note_route = note_path
+    start()
