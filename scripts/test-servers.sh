@@ -3,7 +3,7 @@
 set -euo pipefail
 
 missing=()
-for pair in redis-server:redis-server memcached:memcached prometheus:prometheus promtool:prometheus curl:curl; do
+for pair in redis-server:redis-server memcached:memcached nginx:nginx prometheus:prometheus promtool:prometheus curl:curl; do
   PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then
