@@ -1,0 +1,100 @@
+"""The image as it runs: built by the project's own script on a stand-in for its base, confined as in the manifests."""
+
+import contextlib
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.harness.processes import stop
+from tests.harness.service import DEFAULTS, Service
+
+ROOT = Path(__file__).parents[2]
+PODMAN = ("podman", "--runtime", "runc")
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # of this machine: the build's downloads may pass its proxy
+USER = "10001:10001"
+CONFINED = (
+    *("--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+    *("--memory", "200m", "--memory-swap", "200m", "--cpus", "1", "--pids-limit", "64"),
+    *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"),
+)
+
+
+def podman(*arguments: str) -> str:
+    """What a podman command prints. CalledProcessError with its words where it fails."""
+    done = subprocess.run([*PODMAN, *arguments], check=True, stdout=subprocess.PIPE, text=True, timeout=600)
+    return done.stdout.strip()
+
+
+def base() -> str:
+    """The name of the stand-in for the base, made now if need be."""
+    script = ROOT / "tests" / "container" / "base.sh"
+    return subprocess.run([script], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def build(name: str, *flags: str) -> str:
+    """Build the image as ``make image`` does; what the script prints at last."""
+    all_flags = ("--network", "host", "--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", *flags)
+    variables = {"IMAGE": name, "BASE": base(), "BUILDER": " ".join(PODMAN), "BUILD_FLAGS": " ".join(all_flags)}
+    script = ROOT / "scripts" / "image.sh"
+    done = subprocess.run(
+        [script], check=False, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout.splitlines()[-1]
+
+
+@dataclass(frozen=True)
+class Container:
+    """A running container. ``service`` is its first process as podman stands for it: signals go through, logs come."""
+
+    name: str
+    service: Service
+
+    @property
+    def pids(self) -> list[int]:
+        """All its processes, by their numbers outside of it, the first one first."""
+        pids = [int(podman("inspect", "--format", "{{.State.Pid}}", self.name))]
+        for pid in pids:
+            pids += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return pids
+
+    def python(self, code: str) -> Any:
+        """What code prints as JSON that runs inside, with the same user and rights."""
+        return json.loads(podman("exec", self.name, "python", "-c", code))
+
+
+@contextlib.contextmanager
+def running_container(
+    image: str,
+    settings: Mapping[str, str],
+    *,
+    user: str = USER,
+    network: str = "host",
+    options: Sequence[str] = (),
+) -> Iterator[Container]:
+    """The image in a confined container that serves; gone when this is left."""
+    name = f"seatrial-test-{uuid.uuid4().hex[:12]}"
+    environ = [f"--env={key}={value}" for key, value in (DEFAULTS | dict(settings)).items()]
+    command = [*PODMAN, "run", "--rm", "--name", name, "--network", network, "--user", user, *CONFINED]
+    process = subprocess.Popen(
+        [*command, *environ, *options, image],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    service = Service(process)
+    try:
+        service.wait_until_listening()
+        yield Container(name, service)
+    finally:
+        stop(process, seconds=40)
+        podman("rm", "--force", "--ignore", name)
+        service.wait_for_end()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
