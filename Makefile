@@ -4,10 +4,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SCAN := .cache/scan
 JOBS ?= 2
 TESTS ?=
 
-.PHONY: help run test test-practices conform lint format coverage flakes docs lock clean
+.PHONY: help run image test test-practices test-container conform lint format coverage flakes docs lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +19,9 @@ $(VENV)/run.stamp: requirements.txt
 
 $(VENV)/dev.stamp: requirements-dev.txt
 	@scripts/venv.sh $(PYTHON) $(VENV) requirements-dev.txt $@
+
+$(SCAN)/scan.stamp: requirements-scan.txt
+	@scripts/venv.sh $(PYTHON) $(SCAN) requirements-scan.txt $@
 
 run: $(VENV)/run.stamp ## the service on 127.0.0.1:8080, with nothing else to start; every setting may be given
 	@PYTHON=$(BIN)/python exec scripts/run.sh
@@ -30,15 +34,25 @@ test-practices: $(VENV)/dev.stamp ## that the conformance suite is green on the 
 	@scripts/test-servers.sh
 	@$(BIN)/python -m pytest -n $(JOBS) tests/practices $(TESTS)
 
+image: ## build the image with docker, podman or buildah: IMAGE=seatrial:dev
+	@scripts/image.sh
+
+# One after the other: they measure memory and time. What they measured is printed (-s).
+test-container: $(VENV)/dev.stamp ## the image and its confined container, for real; needs root, installs podman where it is missing
+	@scripts/test-servers.sh podman:podman buildah:buildah runc:runc debootstrap:debootstrap
+	@$(BIN)/python -m pytest -s tests/container $(TESTS)
+
 # make hands its command line's variables on in the environment, where the program looks for its options.
 conform: ## prove the practices on a running service: BASE_URL=http://localhost:8080 (docs/conformance.md)
 	@$(PYTHON) -m tests.practices
 
-lint: $(VENV)/dev.stamp ## ruff, mypy --strict, shellcheck, actionlint, and that generated documents are fresh
+lint: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## ruff, mypy --strict, shellcheck, actionlint, hadolint, checkov, generated documents
 	@$(BIN)/ruff check --no-cache # its cache does not see that an imported file has come or gone
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck scripts/*.sh .ci/run
+	@$(BIN)/shellcheck scripts/*.sh tests/container/*.sh .ci/run
+	@$(BIN)/hadolint Dockerfile
+	@$(SCAN)/bin/checkov --framework dockerfile --file Dockerfile --quiet --compact --skip-download
 	@$$(scripts/go-tool.sh actionlint) -shellcheck $(BIN)/shellcheck
 	@$(BIN)/python -m scripts.settings_page --check
 

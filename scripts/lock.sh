@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Renew requirements.txt (what the service needs) and requirements-dev.txt (that, and what tests and lint need).
+# Renew requirements.txt (what the service needs), requirements-dev.txt (that, and what tests and lint need) and
+# requirements-scan.txt (checkov).
 # uv resolves for every platform at once; it runs from a folder of its own and is needed for nothing else.
 set -euo pipefail
 python=${1:-python3}
@@ -10,7 +11,9 @@ tool=.cache/lock
 # uv does not read pip's configuration, so it is told where pip looks.
 index=$("$tool/bin/python" -m pip config get global.index-url 2>/dev/null || true)
 [ -z "$index" ] || export UV_DEFAULT_INDEX=$index
-compile=("$tool/bin/uv" pip compile pyproject.toml --extra all --upgrade --universal --python-version 3.11
+options=(--upgrade --universal --python-version 3.11
   --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet)
+compile=("$tool/bin/uv" pip compile pyproject.toml --extra all "${options[@]}")
 "${compile[@]}" --output-file requirements.txt
 "${compile[@]}" --group test --group lint --constraints requirements.txt --output-file requirements-dev.txt
+"$tool/bin/uv" pip compile --group scan "${options[@]}" --output-file requirements-scan.txt

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The real servers that the tests run against: installed where they are missing and we are root, else named.
+# More PROGRAM:PACKAGE may be given.
 set -euo pipefail
 
 missing=()
-for pair in redis-server:redis-server memcached:memcached nginx:nginx prometheus:prometheus promtool:prometheus curl:curl; do
+for pair in redis-server:redis-server memcached:memcached nginx:nginx prometheus:prometheus promtool:prometheus curl:curl "$@"; do
   PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 if [ ${#missing[@]} -gt 0 ]; then
