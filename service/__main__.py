@@ -6,12 +6,16 @@ Exit codes: 0 ended as asked, 1 a store can't be reached (``--check``) or a port
 
 # ruff: noqa: E402 -- the signals come first: imports take a second, and a container may be told to end within it
 
+import os
 import signal
 
 
 def _end(*_: object) -> None:
-    """Before there is anything to finish. PID 1 would otherwise pass over SIGTERM, and Ctrl-C show a stack."""
-    raise SystemExit(0)
+    """Before there is anything to finish. PID 1 would otherwise pass over SIGTERM, and Ctrl-C show a stack.
+
+    At once: an exception could be raised where Python swallows it, as in the callbacks of imports.
+    """
+    os._exit(0)
 
 
 if __name__ == "__main__":
@@ -20,7 +24,6 @@ if __name__ == "__main__":
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
