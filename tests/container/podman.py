@@ -75,12 +75,13 @@ def running_container(
     *,
     user: str = USER,
     network: str = "host",
+    confined: Sequence[str] = CONFINED,
     options: Sequence[str] = (),
 ) -> Iterator[Container]:
     """The image in a confined container that serves; gone when this is left."""
     name = f"seatrial-test-{uuid.uuid4().hex[:12]}"
     environ = [f"--env={key}={value}" for key, value in (DEFAULTS | dict(settings)).items()]
-    command = [*PODMAN, "run", "--rm", "--name", name, "--network", network, "--user", user, *CONFINED]
+    command = [*PODMAN, "run", "--rm", "--name", name, "--network", network, "--user", user, *confined]
     process = subprocess.Popen(
         [*command, *environ, *options, image],
         stdin=subprocess.DEVNULL,
