@@ -1,7 +1,6 @@
 """What gunicorn says, through the one log of the process.
 
-A malformed request never reaches the application. gunicorn says it in a WARNING ("Invalid request from ip=…") with what
-the client sent in the text: safe there, as any text is, and redacted like any other.
+What is no request never reaches the application; worker.py answers it, and says so without what the client sent.
 """
 
 import logging
