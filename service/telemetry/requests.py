@@ -296,7 +296,16 @@ def _target(environ: "WSGIEnvironment") -> str:
 
 
 def _clip(value: str, most: int) -> str:
-    return value if len(value) <= most else value[:most] + plain.CLIPPED.rstrip()
+    """At most so many characters; a quarter of them where JSON's escapes (up to 12 for one) would make over three each.
+
+    So all that a client sends fits a line together: such a record is not measured again.
+    """
+    if len(value) <= most and value.isascii() and value.isprintable():
+        return value
+    clipped = value[:most]
+    if len(quote(clipped)) > 3 * most:
+        clipped = value[: most // 4]
+    return clipped if len(clipped) == len(value) else clipped + plain.CLIPPED.rstrip()
 
 
 def _level(status: int) -> int:

@@ -524,6 +524,14 @@ def test_nothing_that_a_client_sends_forges_a_field_or_a_line(
     assert re.fullmatch("[A-Za-z0-9._-]{8,64}", server.header("X-Request-Id"))
 
 
+@pytest.mark.parametrize("character", ["\U000ffffd", "\u00ff", '"', "\\", "\x1b", "\n", "%", "a"])
+def test_a_line_holds_the_most_that_a_client_can_send(lines: Lines, character: str) -> None:
+    flood = character * 9000
+    names = ("HTTP_HOST", "HTTP_USER_AGENT", "HTTP_REFERER", "HTTP_TRACEPARENT", "REMOTE_ADDR", "SERVER_PROTOCOL")
+    Server(hello).ask(flood, "/" + flood, query=flood, **dict.fromkeys(names, flood))
+    assert lines.records[0]["httpRequest"]["userAgent"].startswith(lines.records[0]["httpRequest"]["referer"][:8])
+
+
 def test_text_has_the_time_and_the_size_of_a_request(lines: Lines) -> None:
     Server(hello).ask(path="/hello/bob", HTTP_X_REQUEST_ID="request-0001")
     assert re.fullmatch(
