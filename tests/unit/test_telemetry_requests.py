@@ -528,7 +528,8 @@ def test_nothing_that_a_client_sends_forges_a_field_or_a_line(
 def test_a_line_holds_the_most_that_a_client_can_send(lines: Lines, character: str) -> None:
     flood = character * 9000
     names = ("HTTP_HOST", "HTTP_USER_AGENT", "HTTP_REFERER", "HTTP_TRACEPARENT", "REMOTE_ADDR", "SERVER_PROTOCOL")
-    Server(hello).ask(flood, "/" + flood, query=flood, **dict.fromkeys(names, flood))
+    headers: dict[str, Any] = dict.fromkeys(names, flood)
+    Server(hello).ask(flood, "/" + flood, query=flood, **headers)
     assert lines.records[0]["httpRequest"]["userAgent"].startswith(lines.records[0]["httpRequest"]["referer"][:8])
 
 
