@@ -174,7 +174,8 @@ def hostile_server(manner: str) -> Iterator[str]:
 
 def test_ctrl_c_ends_it_without_a_stack_trace() -> None:
     with hostile_server("silent") as url:
-        command = [sys.executable, "-m", "tests.practices", "--base-url", url]
+        # In a shell's background the signal is ignored, and would be here too.
+        command = ["env", "--default-signal=INT", sys.executable, "-m", "tests.practices", "--base-url", url]
         process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stderr is not None
         with process:
