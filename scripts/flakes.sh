@@ -3,6 +3,7 @@
 set -euo pipefail
 runs=$1
 shift
+mkdir -p .cache
 
 for ((run = 1; run <= runs; run++)); do
   started=$SECONDS
