@@ -19,7 +19,7 @@ from tests.container.podman import Container, podman, running_container
 from tests.harness.compose import FOLDER, changed, service
 from tests.harness.gcs import fake_gcs_binary
 from tests.harness.http import Visitor, file_path
-from tests.harness.processes import free_port, require, running, wait_until
+from tests.harness.processes import free_port, freeze, require, running, wait_until
 from tests.harness.prometheus import Prometheus
 
 pytestmark = pytest.mark.timeout(300)
@@ -205,7 +205,7 @@ def test_prometheus_sees_every_replica_and_its_alert_comes_and_goes(topology: To
     wait_until("the rules have results", lambda: bool(watched.query("seatrial:requests:rate1m")), seconds=60)
     firing = 'ALERTS{alertname="SeatrialDependencyDown",alertstate="firing",dependency="sessions"}'
     assert watched.query(firing) == []
-    os.kill(topology.redis_pid, signal.SIGSTOP)
+    freeze(topology.redis_pid)
     try:
         wait_until("the alert fires", lambda: bool(watched.query(firing)), seconds=90)
     finally:

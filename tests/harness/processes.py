@@ -1,6 +1,7 @@
 """Servers for tests: started on a free port, waited for by an event, stopped by their own process id."""
 
 import contextlib
+import os
 import select
 import shutil
 import signal
@@ -73,6 +74,17 @@ def stop(process: subprocess.Popen[bytes], *, seconds: float = 10) -> int:
         except subprocess.TimeoutExpired:
             process.kill()
     return process.wait()
+
+
+def freeze(pid: int) -> None:
+    """SIGSTOP to a process that we started, and wait until all of its threads have stopped: they run on a little."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def is_frozen() -> bool:
+        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    wait_until(f"the freezing of {pid}", is_frozen)
 
 
 def read_line(stream: int, *, seconds: float) -> bytes:

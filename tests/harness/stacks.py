@@ -45,6 +45,7 @@ class Stack:
 @contextlib.contextmanager
 def running_stack(name: str, **settings: str) -> Iterator[Stack]:
     """``memory`` with a folder, ``redis`` with fake-gcs-server, or ``memcached`` with the strict server."""
+    settings.setdefault("SESSION_TIMEOUT", "2s")  # tests share their machine
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         match name:

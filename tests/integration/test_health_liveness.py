@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.harness.hold import active, holdable_service
 from tests.harness.http import Answer, Visitor, file_path
-from tests.harness.processes import wait_until
+from tests.harness.processes import freeze, wait_until
 from tests.harness.raw import RawClient, head
 from tests.harness.redis import redis_server
 from tests.harness.service import Service, running_service
@@ -70,7 +70,7 @@ def test_liveness_stays_while_there_is_progress(tmp_path: Path) -> None:
         sender = threading.Thread(target=go_on)
         sender.start()
         try:
-            redis.process.send_signal(signal.SIGSTOP)
+            freeze(redis.process.pid)
             held = stack.enter_context(RawClient(service.app_url))
             held.send(head("POST", "/api/session/visits"))
             wait_until("both threads busy", lambda: active(service) == 2)
@@ -96,7 +96,7 @@ def test_a_store_that_is_down_is_no_reason_to_restart(tmp_path: Path) -> None:
     with redis_server(tmp_path) as redis:
         with running_service(tmp_path, SESSION_URL=redis.url, READY_REQUIRES="sessions") as service:
             waits_until(service, "/ready", 200)
-            redis.process.send_signal(signal.SIGSTOP)
+            freeze(redis.process.pid)
             try:
                 account = waits_until(service, "/ready", 503)
                 assert account["output"] == "not available: sessions"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.harness.gcs import create_bucket, strict_gcs
 from tests.harness.http import Answer, Visitor
-from tests.harness.processes import free_port, wait_until
+from tests.harness.processes import free_port, freeze, wait_until
 from tests.harness.proxy import proxy
 from tests.harness.redis import redis_server
 from tests.harness.service import Service, running_service
@@ -44,7 +44,7 @@ def test_redis_frozen_and_thawed(tmp_path: Path) -> None:
     with redis_server(tmp_path) as redis, running_service(tmp_path, SESSION_URL=redis.url) as service:
         with Visitor(service.app_url) as visitor:
             assert visitor.ask("POST", "/api/session/visits").json == {"visits": 1}
-            redis.process.send_signal(signal.SIGSTOP)
+            freeze(redis.process.pid)
             assert_only_sessions_fail(visitor)
             wait_until("the dependency down", lambda: dependency(service, "sessions") == "fail")
             assert visitor.get("/ready").status == 200  # READY_REQUIRES names none
@@ -76,7 +76,7 @@ def test_a_ready_that_requires_sessions_follows_them(tmp_path: Path) -> None:
         with running_service(tmp_path, SESSION_URL=redis.url, READY_REQUIRES="sessions") as service:
             with Visitor(service.app_url) as visitor:
                 wait_until("ready", lambda: visitor.get("/ready").status == 200)
-                redis.process.send_signal(signal.SIGSTOP)
+                freeze(redis.process.pid)
                 wait_until("not ready", lambda: visitor.get("/ready").status == 503)
                 assert visitor.get("/health").status == 200
                 redis.process.send_signal(signal.SIGCONT)

@@ -19,7 +19,7 @@ from service.sessions.redis import RedisStore
 from service.sessions.session import Session
 from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreUnavailable
 from tests.harness.memcached import MemcachedServer, memcached_server
-from tests.harness.processes import free_port, stop, wait_until
+from tests.harness.processes import free_port, freeze, stop, wait_until
 from tests.harness.proxy import Proxy, black_hole, proxy
 from tests.harness.redis import RedisServer, redis_server
 from tests.harness.session_stores import at_once
@@ -146,7 +146,7 @@ def test_a_restart_between_two_requests_costs_none(kind: str, tmp_path: Path) ->
 
 def test_frozen_and_thawed(running: Server, store: SessionStore) -> None:
     key = begun(store)
-    running.process.send_signal(signal.SIGSTOP)
+    freeze(running.process.pid)
     assert_unavailable(store, key, "frozen", "did not answer in time")
     running.process.send_signal(signal.SIGCONT)
     assert_back(store, key, "thawed")
@@ -232,7 +232,7 @@ def test_nonsense(between: Proxy, store: SessionStore, nonsense: bytes) -> None:
 def test_many_threads_hold_no_thread_long(running: Server, store: SessionStore) -> None:
     """While it is frozen, most requests fail at once instead of holding their thread for the timeout."""
     key = begun(store)
-    running.process.send_signal(signal.SIGSTOP)
+    freeze(running.process.pid)
     took: list[float] = []
 
     def ask() -> None:
@@ -547,7 +547,7 @@ def test_memcached_what_was_read_serves_for_one_write_only(tmp_path: Path) -> No
 def test_memcached_a_thread_that_waits_for_its_turn_keeps_to_the_deadline(tmp_path: Path) -> None:
     with memcached_server(tmp_path) as memcached, store_at("memcached", memcached.port) as store:
         key = begun(store)
-        memcached.process.send_signal(signal.SIGSTOP)
+        freeze(memcached.process.pid)
         started = time.monotonic()
         errors: list[str] = []
 

@@ -24,7 +24,7 @@ from service.storage.store import (
     StorageUnavailable,
 )
 from tests.harness.gcs import StrictGcs, create_bucket, strict_gcs
-from tests.harness.processes import free_port, wait_until
+from tests.harness.processes import free_port, freeze
 
 MIB = 2**20
 KEY = "visitors/owner/name"
@@ -370,17 +370,10 @@ def test_a_slow_store_is_not_waited_for_long(server: StrictGcs, bucket: str, wha
     store.close()
 
 
-def is_frozen(pid: int) -> bool:
-    """Whether every thread has stopped."""
-    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
-    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
-
-
 def test_a_frozen_store_is_back_by_itself(server: StrictGcs, bucket: str) -> None:
     store = gcs(server.url, bucket, timeout=0.3, retry_budget=0)
     info = put(store)
-    os.kill(server.pid, signal.SIGSTOP)
-    wait_until("the server's freezing", lambda: is_frozen(server.pid))
+    freeze(server.pid)
     try:
         with pytest.raises(StorageUnavailable):
             store.stat(KEY)
