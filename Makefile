@@ -8,7 +8,7 @@ SCAN := .cache/scan
 JOBS ?= 2
 TESTS ?=
 
-.PHONY: help run up down image test test-practices test-container conform lint format coverage flakes docs lock clean
+.PHONY: help run up down image test test-practices test-browser test-container screenshots conform lint format coverage flakes docs lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,15 @@ test: $(VENV)/dev.stamp ## all tests, against real stores (installs them with ap
 test-practices: $(VENV)/dev.stamp ## that the conformance suite is green on the service and red on each broken twin
 	@scripts/test-servers.sh
 	@$(BIN)/python -m pytest -n $(JOBS) tests/practices $(TESTS)
+
+test-browser: $(VENV)/dev.stamp ## the page in a real Chromium; screenshots of its states come to .cache/screenshots
+	@scripts/test-servers.sh chromium:chromium npm:npm
+	@scripts/axe.sh >/dev/null
+	@$(BIN)/python -m pytest -n $(JOBS) tests/browser $(TESTS)
+
+screenshots: $(VENV)/dev.stamp ## make the pictures of docs/images anew
+	@scripts/test-servers.sh chromium:chromium
+	@$(BIN)/python -m scripts.screenshots
 
 up: ## everything on this machine with docker compose: two replicas, proxy, Redis, emulator, Prometheus; PROFILES="grafana memcached"
 	@scripts/compose.sh up

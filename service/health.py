@@ -142,10 +142,8 @@ class Health:
 
     def live(self) -> tuple[int, bytes]:
         """Status (200 or 503) and body. Fails when every request thread has been without progress for too long."""
-        seconds = self._in_flight.stuck_for()
-        if seconds > self._settings.stuck_after:
-            return 503, self._body("fail", output=f"no request thread has made progress for {seconds:.0f} s")
-        return 200, self._body("pass")
+        verdict = _verdict(self._stuck())
+        return (200 if verdict["status"] == "pass" else 503), self._body(**verdict)
 
     def ready(self, *, full: bool) -> tuple[int, bytes]:
         """Status (200 or 503) and body; with ``full``, the account of each dependency."""
@@ -158,6 +156,21 @@ class Health:
                 status = "warn"
             more["checks"] = {f"{name}:availability": [report] for name, report in reports.items()}
         return (503 if reason else 200), self._body(status, **more)
+
+    def summary(self) -> dict[str, Any]:
+        """What visitors may know: both answers, and of each dependency ``status`` and ``since``, but no error."""
+        public = ("status", "since")
+        reports = {name: d.report() for name, d in self._dependencies.items()}
+        return {
+            "live": _verdict(self._stuck()),
+            "ready": _verdict(self._not_ready()),
+            "dependencies": {name: {key: report[key] for key in public} for name, report in reports.items()},
+        }
+
+    def _stuck(self) -> str:
+        seconds = self._in_flight.stuck_for()
+        is_stuck = seconds > self._settings.stuck_after
+        return f"no request thread has made progress for {seconds:.0f} s" if is_stuck else ""
 
     def _not_ready(self) -> str:
         if self._lifecycle.draining:
@@ -172,6 +185,10 @@ class Health:
     def _body(self, status: str, **more: Any) -> bytes:
         document = {"status": status, "version": self._settings.version, "releaseId": self._settings.revision}
         return json.dumps(document | more).encode()
+
+
+def _verdict(reason: str) -> dict[str, str]:
+    return {"status": "fail", "output": reason} if reason else {"status": "pass"}
 
 
 def _now() -> str:

@@ -153,6 +153,14 @@ def session_url(raw: str) -> str:
     return raw
 
 
+def web_address(raw: str) -> str:
+    """Where pages are: an ``http`` or ``https`` URL, without a slash at its end."""
+    parts = _split(raw, ("https", "http"))
+    if not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("must be an address of pages, such as https://docs.example.org/seatrial")
+    return raw.rstrip("/")
+
+
 def storage_url(raw: str) -> str:
     """Where files live, as STORAGE_URL says it."""
     parts = _split(raw, ("gs", "file"))

@@ -156,6 +156,18 @@ class Settings:
         parse.duration(1, 86_400), "120s", "Liveness fails when every request thread has made no progress for so long."
     )
 
+    # The page
+    page_numbers: bool = _setting(
+        parse.boolean,
+        "false",
+        "Tell every visitor the service's own figures (busy threads, requests, errors, latency), for the page to draw.",
+    )
+    docs_url: str = _setting(
+        parse.web_address,
+        "",
+        "Where the folder docs/ is published, for the page's links to the practices; to Google's guide when empty.",
+    )
+
     # Health
     ready_requires: tuple[str, ...] = _setting(
         parse.names("sessions", "storage"),

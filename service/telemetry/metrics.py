@@ -4,7 +4,8 @@ https://opentelemetry.io/docs/specs/semconv/http/http-metrics/. Labels are few a
 template and not the path, a known method or ``_OTHER``. So the number of series does not grow with what visitors send.
 """
 
-from typing import NamedTuple
+from math import inf
+from typing import Any, NamedTuple
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -122,3 +123,23 @@ class Metrics:
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """``Content-Type`` and body for a scrape: OpenMetrics where ``accept`` asks for it, else Prometheus' text."""
         return self._exposition.render(accept)
+
+    def figures(self) -> dict[str, Any]:
+        """A few of them for people: all requests together, since the start, of all workers.
+
+        ``requests`` and ``errors`` (5xx), ``threads`` and ``threads_busy``, and ``latency``: for each upper bound in
+        seconds (None: no bound) how many requests took at most so long.
+        """
+        counts = {"requests": 0, "errors": 0, "threads": 0, "threads_busy": 0}
+        latency: dict[str, int] = {}
+        for metric in self._exposition.collect():
+            for name, labels, value, *_ in metric.samples:
+                if name == "http_server_request_duration_seconds_count":
+                    counts["requests"] += int(value)
+                    counts["errors"] += int(value) if labels["http_response_status_code"] >= "500" else 0
+                elif name == "http_server_request_duration_seconds_bucket":
+                    latency[labels["le"]] = latency.get(labels["le"], 0) + int(value)
+                elif name in ("server_threads", "server_threads_busy"):
+                    counts[name.removeprefix("server_")] += int(value)
+        bounds = sorted((float(bound), count) for bound, count in latency.items())
+        return counts | {"latency": [[None if bound == inf else bound, count] for bound, count in bounds]}

@@ -1,6 +1,8 @@
 """The pages and the API. ``register`` puts all of them on an application."""
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from flask import Flask
 
@@ -9,8 +11,10 @@ from service.sessions.store import SessionStore
 from service.settings import Settings
 from service.storage.store import ObjectStore
 from service.web import errors, guards
+from service.web.assets import Assets
 from service.web.files import Files
-from service.web.pages import Pages
+from service.web.instance import Instance
+from service.web.page import Page
 from service.web.visitor import Visitor
 
 
@@ -21,6 +25,7 @@ def register(
     storage: ObjectStore,
     health: Health,
     *,
+    figures: Callable[[], dict[str, Any]],
     started: datetime,
 ) -> None:
     """Every route, every guard, every error handler. A fork deletes its sample pages here."""
@@ -28,12 +33,13 @@ def register(
     app.json.ensure_ascii = False  # type: ignore[attr-defined] # of Flask's default provider
     errors.install(app)
     guards.install(app, settings)
-    Visitor(sessions.name).register(app)
-    Files(storage, settings).register(app)
-    Pages(
+    visitor, files = Visitor(sessions.name), Files(storage, settings)
+    instance = Instance(
         settings,
+        health,
         started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
         stores={"sessions": sessions.name, "files": storage.name},
-        live=health.live,
-        ready=lambda: health.ready(full=False),
-    ).register(app)
+        figures=figures,
+    )
+    for part in (Assets(), visitor, files, instance, Page(settings, instance, visitor, files)):
+        part.register(app)

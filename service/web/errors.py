@@ -91,10 +91,11 @@ def answer(error: Exception) -> Response:
             return make_response(error.get_response())
         headers = {k: v for k, v in error.get_headers() if k.lower() not in ("content-type", "content-length")}
         return _respond(Problem(error.code, error.description or "", headers=headers))
-    return _respond(_translate(error))
+    return _respond(translate(error))
 
 
-def _translate(error: Exception) -> Problem:
+def translate(error: Exception) -> Problem:
+    """What a visitor is told of an exception that is no HTTPException. How loud it is in the log is decided here."""
     if isinstance(error, Problem):
         return error
     for known, (level, status, kind, detail, retry) in _ANSWERS.items():

@@ -60,7 +60,7 @@ class Files:
         app.add_url_rule(f"{ROUTE}<anything:name>", "files.delete", self.delete, methods=["DELETE"])
 
     def list(self) -> dict[str, Any]:
-        """One page of the visitor's files, in the order of the names' bytes."""
+        """One page of the visitor's files, in the order of the names' bytes. What to show is in the query."""
         prefix = request.args.get("prefix", "")
         limit = request.args.get("limit", "100")
         if not re.fullmatch(r"[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= 1000:
@@ -89,26 +89,48 @@ class Files:
         if "Content-Range" in request.headers:
             raise Problem(400, "A part of a file can't be stored; send it whole (RFC 9110 §14.5).")
         chunks = body.stream(length=length, limit=self._settings.max_upload_bytes)
+        content_type = declared_type(request.headers)
+        info, is_new = self.write(name, chunks, length, content_type=content_type, headers=request.headers)
+        document = json.dumps(_describe(info, name))
+        return Response(
+            document, 201 if is_new else 200, {"ETag": conditions.etag(info)}, content_type="application/json"
+        )
+
+    def write(
+        self, name: str, chunks: Iterator[bytes], length: int | None, *, content_type: str, headers: Headers
+    ) -> tuple[ObjectInfo, bool]:
+        """Store ``chunks`` (``length`` bytes, if that is known) under a name that was checked; whether it is new.
+
+        ``headers``: what it depends on, If-Match and If-None-Match. Raises Problems and the parts' own errors.
+        """
         with self._transfer():
             owner = owner_of_files()
             key = _key(owner, name)
             current = self._storage.stat(key)
-            if not conditions.write_is_allowed(request.headers, current):
+            if not conditions.write_is_allowed(headers, current):
                 raise PreconditionFailed
             old_size = current.size if current else 0
             reservation = self._quota.reserve(
                 owner, files=0 if current else 1, size=max(0, length - old_size) if length is not None else 0
             )
-            info = self._store(key, chunks, length, current, reservation)
-        document = json.dumps(_describe(info, name))
-        headers = {"ETag": conditions.etag(info)}
-        return Response(document, 200 if current else 201, headers, content_type="application/json")
+            try:
+                return self._store(
+                    key, chunks, length, content_type=content_type, current=current, reservation=reservation
+                ), current is None
+            except PreconditionFailed:
+                if "If-Match" in headers or "If-None-Match" in headers:
+                    raise
+                # Nobody asked for a condition, but nothing is overwritten unseen.
+                detail = "The file was changed by somebody else during the upload. Nothing of this one was kept."
+                raise Problem(409, detail, kind="changed-meanwhile") from None
 
     def _store(
         self,
         key: str,
         chunks: Iterator[bytes],
         length: int | None,
+        *,
+        content_type: str,
         current: ObjectInfo | None,
         reservation: Reservation,
     ) -> ObjectInfo:
@@ -118,16 +140,9 @@ class Files:
                 key,
                 reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks)),
                 size=length,
-                content_type=_content_type(),
+                content_type=content_type,
                 generation=current.generation if current else GENERATION_OF_NOTHING,
             )
-        except PreconditionFailed:
-            reservation.give_back()
-            if "If-Match" in request.headers or "If-None-Match" in request.headers:
-                raise
-            # Nobody asked for a condition, but nothing is overwritten unseen.
-            detail = "The file was changed by somebody else during the upload. Nothing of this one was kept."
-            raise Problem(409, detail, kind="changed-meanwhile") from None
         except BaseException:
             reservation.give_back()
             raise
@@ -193,14 +208,18 @@ class Files:
     def delete(self, name: str) -> tuple[str, int]:
         """Delete the file. Deleting what is not there is a 404."""
         name = names.from_path(request.environ, ROUTE)
+        self.remove(name, request.headers)
+        return "", 204
+
+    def remove(self, name: str, headers: Headers) -> None:
+        """Delete the file of a name that was checked, if ``headers`` (as in ``write``) allow it."""
         owner = session().get("owner")
         info = self._storage.stat(_key(owner, name)) if owner else None
-        if not conditions.write_is_allowed(request.headers, info):
+        if not conditions.write_is_allowed(headers, info):
             raise PreconditionFailed
         if info is None or not self._storage.delete(info.key, generation=info.generation):
             raise ObjectNotFound
         self._quota.release(files=1, size=info.size)
-        return "", 204
 
     def _transfer(self) -> "_Slot":
         if not self._transfers.acquire(blocking=False):
@@ -265,9 +284,9 @@ def _describe(info: ObjectInfo, name: str) -> dict[str, Any]:
     }
 
 
-def _content_type() -> str:
+def declared_type(headers: Headers) -> str:
     """The type that the visitor declares, if it is one (RFC 9110 §8.3.1)."""
-    given = request.headers.get("Content-Type", "")
+    given = headers.get("Content-Type", "")
     token = r"[A-Za-z0-9!#$&^_.+-]{1,100}"  # noqa: S105 -- the grammar's word
     if re.fullmatch(rf"{token}/{token}(?:; ?charset=[A-Za-z0-9_-]{{1,40}})?", given, re.ASCII):
         return given.lower()

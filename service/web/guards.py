@@ -6,7 +6,7 @@ In: which proxy is believed, which host names are answered, which sites may writ
 import ipaddress
 import re
 from collections.abc import Callable
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from flask import Flask, Response, request
 from werkzeug.datastructures import Headers
@@ -54,7 +54,9 @@ def install(app: Flask, settings: Settings) -> None:
         for step in steps:
             step()
 
-    out = (*SECURITY_HEADERS, HSTS) if settings.cookie_secure else SECURITY_HEADERS
+    # Not for security: which instance it was, on every answer (/api/instance tells it too).
+    served_by = ("X-Served-By", quote(settings.instance, safe=" !#$&'()*+,/:;=?@[]^`{|}"))
+    out = (*SECURITY_HEADERS, served_by, *((HSTS,) if settings.cookie_secure else ()))
 
     def after(response: Response) -> Response:
         add_missing(response.headers, out)

@@ -102,6 +102,9 @@ def _paths(settings: Settings) -> dict[str, Any]:
         "/health": {"get": _health("health", "Liveness: anything but 200 asks for a restart.")},
         "/ready": {"get": _health("ready", "Readiness: send requests only while this is 200.")},
         "/api/instance": {"get": _operation("instance", "Which instance answered.", {200: _json("It.", "Instance")})},
+        "/api/status": {
+            "get": _operation("status", "How the instance that answered is.", {200: _json("It.", "Status")})
+        },
         "/api/session": {
             "get": _operation("showSession", "What the session holds.", {200: _json("It.", "Session")}, 503),
             "put": _operation(
@@ -187,6 +190,7 @@ def _schemas() -> dict[str, Any]:
         "Instance": _object(
             name=_TEXT, version=_TEXT, revision=_TEXT, started=_TEXT, stores=_object(sessions=_TEXT, files=_TEXT)
         ),
+        "Status": _status(),
         "SignIn": _object(name={"type": "string", "minLength": 1, "maxLength": MAX_VISITOR}),
         "Visits": _object(visits=_COUNT),
         "Session": _object(
@@ -199,6 +203,21 @@ def _schemas() -> dict[str, Any]:
             usage=usage,
         ),
     }
+
+
+def _status() -> dict[str, Any]:
+    state = {"enum": ["pass", "warn", "fail"], "description": "warn: not known yet."}
+    verdict = {"type": "object", "properties": {"status": state, "output": _TEXT}, "required": ["status"]}
+    schema = _object(
+        instance={"$ref": "#/components/schemas/Instance"},
+        live=verdict,
+        ready=verdict,
+        dependencies={"type": "object", "additionalProperties": _object(status=state, since=_TEXT)},
+    )
+    latency = {"type": "array", "items": {"type": "array", "prefixItems": [{"type": ["number", "null"]}, _COUNT]}}
+    figures = _object(requests=_COUNT, errors=_COUNT, threads=_COUNT, threads_busy=_COUNT, latency=latency)
+    schema["properties"]["figures"] = figures | {"description": "Only with PAGE_NUMBERS."}
+    return schema
 
 
 def _problems() -> dict[str, Any]:
