@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("service.access")
 
-PROBES = frozenset({"/health", "/ready", "/metrics"})
+PROBES = frozenset({"/health", "/ready", "/metrics", "/api/status"})  # the last one is the page's
 _MAX_URL = 1500  # characters
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 

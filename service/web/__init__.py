@@ -33,7 +33,6 @@ def register(
     app.json.ensure_ascii = False  # type: ignore[attr-defined] # of Flask's default provider
     errors.install(app)
     guards.install(app, settings)
-    visitor, files = Visitor(sessions.name), Files(storage, settings)
     instance = Instance(
         settings,
         health,
@@ -41,5 +40,11 @@ def register(
         stores={"sessions": sessions.name, "files": storage.name},
         figures=figures,
     )
-    for part in (Assets(), visitor, files, instance, Page(settings, instance, visitor, files)):
-        part.register(app)
+    visitor = Visitor(sessions.name)
+    files = Files(storage, settings)
+    page = Page(settings, instance, visitor, files)
+    Assets().register(app)
+    instance.register(app)
+    visitor.register(app)
+    files.register(app)
+    page.register(app)

@@ -5,7 +5,7 @@ A form that did its work leads back to the page (303); one that did not shows th
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from flask import Flask, make_response, redirect, render_template
@@ -14,6 +14,7 @@ from werkzeug.http import parse_date
 from werkzeug.wrappers import Response
 
 from service.settings import Settings
+from service.storage.store import StorageUnavailable
 from service.web import multipart, names
 from service.web.errors import Problem, translate
 from service.web.files import Files, declared_type
@@ -47,11 +48,12 @@ class Page:
     def page(self) -> Response:
         """The page with what is known now. A store that is down takes its panel, and nothing else."""
         visitor, no_visitor = _or_problem(self._visitor.show)
-        files, no_files = _or_problem(self._files.list)
+        status = self._instance.status()
+        files, no_files = _or_problem(lambda: self._list(status["dependencies"]["storage"]["status"]))
         html = render_template(
             "index.html",
             instance=self._instance.facts,
-            status=self._instance.status(),
+            status=status,
             visitor=visitor,
             no_visitor=no_visitor,
             files=files,
@@ -99,6 +101,12 @@ class Page:
         form = multipart.fields()
         self._files.remove(names.check(form.get("name", "")), Headers({"If-Match": form.get("etag", "")}))
         return _back("files")
+
+    def _list(self, state: str) -> dict[str, Any]:
+        """The visitor's files. A store that is known to be down is not waited for: the page is to come all the same."""
+        if state == "fail":
+            raise StorageUnavailable("not asked for the page: the last check failed")
+        return self._files.list()
 
     def _store(self, part: multipart.Upload, headers: Headers, stored: list[str]) -> None:
         try:

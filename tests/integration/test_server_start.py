@@ -2,6 +2,7 @@
 that says what to do, and an exit code."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -204,17 +205,21 @@ def test_a_fork_without_the_sample_pages_serves(tmp_path: Path) -> None:
     """README.md, "For a fork", carried out as it says."""
     shutil.copytree("service", tmp_path / "service")
     web = tmp_path / "service" / "web"
-    for name in ("visitor", "files"):
+    for name in ("visitor", "files", "page"):
         (web / f"{name}.py").unlink()
     lines = (web / "__init__.py").read_text().splitlines(keepends=True)
-    (web / "__init__.py").write_text("".join(line for line in lines if "Visitor" not in line and "Files" not in line))
+    sample = re.compile(
+        r"\b(visitor|files|page)[.(]|\b(visitor|files|page) = |import (Visitor|Files|Page)$", re.IGNORECASE
+    )
+    (web / "__init__.py").write_text("".join(line for line in lines if not sample.search(line)))
     code = (
         "from service import create_app; from service.settings import load;"
         f"app = create_app(load({{'SESSION_URL': 'memory://', 'STORAGE_URL': 'file://{tmp_path}'}}));"
-        "print([app.test_client().get(path).status_code for path in ('/', '/openapi.json', '/api/session')])"
+        "print([app.test_client().get(path, headers={'Accept': 'text/html'}).status_code"
+        " for path in ('/', '/api/instance', '/openapi.json', '/api/session')])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True, text=True)
-    assert done.stdout.splitlines()[-1] == "[200, 200, 404]"
+    assert done.stdout.splitlines()[-1] == "[404, 200, 200, 404]"
 
 
 def test_a_fork_needs_only_the_libraries_of_its_stores(tmp_path: Path) -> None:

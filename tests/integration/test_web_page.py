@@ -1,7 +1,9 @@
 """The page's parts that need no browser: its files, its forms, and what they do with what is sent to them."""
 
 import gzip
+import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.harness.gcs import create_bucket, strict_gcs
 from tests.harness.http import Answer, Visitor
-from tests.harness.processes import wait_until
+from tests.harness.processes import freeze, wait_until
 from tests.harness.raw import RawClient
 from tests.harness.redis import redis_server
 from tests.harness.service import running_service
@@ -241,6 +244,27 @@ def test_limits_hold_for_forms(small: Stack, guest: Visitor) -> None:
 def test_another_site_may_send_no_form(visitor: Visitor) -> None:
     for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
         assert visitor.ask("POST", "/forms/visit", headers=headers).status == 403
+
+
+def test_the_page_does_not_wait_for_a_store_that_is_down(tmp_path: Path) -> None:
+    with strict_gcs(tmp_path) as gcs:
+        create_bucket(gcs.url, "files")
+        settings = {
+            "STORAGE_URL": "gs://files",
+            "STORAGE_EMULATOR_HOST": gcs.url,
+            "STORAGE_TIMEOUT": "2s",
+            "STORAGE_RETRY_BUDGET": "300s",
+        }
+        with running_service(tmp_path, settings) as service, Visitor(service.app_url, timeout=20) as visitor:
+            visitor.put("a.txt", b"x")
+            freeze(gcs.pid)
+            try:
+                service.wait_for(lambda record: "storage can't serve" in record["message"])
+                page = visitor.get("/").body.decode()
+            finally:
+                os.kill(gcs.pid, signal.SIGCONT)
+            assert "Files are out of reach just now." in page
+            wait_until("the store's return", lambda: "a.txt" in visitor.get("/").body.decode())
 
 
 def test_the_status_tells_no_more_than_visitors_may_know(tmp_path: Path) -> None:
