@@ -123,7 +123,6 @@ def test_files_go_up_are_listed_and_come_down(visitor: Visit, file: MakeFile) ->
             row(page, name).get_by_role("link").click()
         assert download.value.path().read_bytes() == name.encode()
     visitor.shoot("files")
-    visitor.watch.expect("net::ERR_ABORTED")  # so a download ends a navigation
     page.reload()
     assert sorted(page.locator("#file-list .name bdi").all_inner_texts()) == sorted(names)
 
@@ -230,7 +229,6 @@ def test_an_upload_is_cancelled_and_tried_again(visitor: Visit, file: MakeFile) 
     upload(page, file("large.bin", size=20_000_000))
     expect(page.locator("#uploads .word")).to_contain_text("MiB of 19.1 MiB")
     visitor.shoot("upload")
-    visitor.watch.expect("net::ERR_ABORTED")
     page.get_by_role("button", name="Cancel large.bin").click()
     expect(page.locator("#uploads")).to_contain_text("cancelled; nothing of it was kept")
     assert visitor.context.request.get("/api/files").json()["files"] == []
@@ -284,5 +282,4 @@ def test_a_gigabyte_goes_up_and_comes_down(browser: Browser, site: Site, file: M
         expect(row(visitor.page, "gigabyte.bin")).to_contain_text("1.0 GiB", timeout=120_000)
         with visitor.page.expect_download() as download:
             row(visitor.page, "gigabyte.bin").get_by_role("link").click()
-        visitor.watch.expect("net::ERR_ABORTED")
         assert download.value.path().stat().st_size == 2**30

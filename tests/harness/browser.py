@@ -51,7 +51,8 @@ class Watch:
             self._faults.append(f"console: {message.text} ({message.location.get('url')})")
 
     def _failed(self, request: Request) -> None:
-        self._faults.append(f"failed: {request.method} {request.url}: {request.failure}")
+        if request.failure != "net::ERR_ABORTED":  # the visitor's own doing: a page was left, an upload cancelled
+            self._faults.append(f"failed: {request.method} {request.url}: {request.failure}")
 
     def _response(self, response: Response) -> None:
         if response.status >= 400:
