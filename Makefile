@@ -8,7 +8,7 @@ SCAN := .cache/scan
 JOBS ?= 2
 TESTS ?=
 
-.PHONY: help run up down image test test-practices test-browser test-container screenshots conform lint format coverage flakes docs lock clean
+.PHONY: help run up down image test test-practices test-browser test-sidecars test-container screenshots conform lint format coverage flakes docs lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ test-browser: $(VENV)/dev.stamp ## the page in a real Chromium; screenshots of i
 	@scripts/test-servers.sh chromium:chromium npm:npm
 	@scripts/axe.sh >/dev/null
 	@$(BIN)/python -m pytest -n $(JOBS) tests/browser $(TESTS)
+
+test-sidecars: $(VENV)/dev.stamp ## the log agent through rotations and kills, and beside a real Tomcat (installed where it is missing)
+	@scripts/test-servers.sh java:default-jre-headless tomcat10-instance-create:tomcat10-user
+	@$(BIN)/python -m pytest -n $(JOBS) tests/sidecars $(TESTS)
 
 screenshots: $(VENV)/dev.stamp ## make the pictures of docs/images anew
 	@scripts/test-servers.sh chromium:chromium

@@ -25,6 +25,7 @@ from tests.harness.redis import RedisServer, redis_server
 from tests.harness.session_stores import at_once
 
 TIMEOUT = 0.25
+PATIENT = 5.0  # seconds, where what is said counts and not how soon: tests share their machine
 GENEROUS = 3.0  # seconds; a thread that hangs would hang much longer
 KINDS = ("redis", "memcached")
 
@@ -37,14 +38,14 @@ def server(kind: str, folder: Path, *, port: int = 0) -> Iterator[Server]:
         yield running
 
 
-def redis_at(url: str, *, timeout: float = TIMEOUT, password: str = "") -> SessionStore:
+def redis_at(url: str, *, timeout: float = PATIENT, password: str = "") -> SessionStore:
     return RedisStore(
         url=url, timeout=timeout, idle_lifetime=600, absolute_lifetime=600, max_bytes=1_000_000, password=password
     )
 
 
 def memcached_at(
-    url: str, *, timeout: float = TIMEOUT, lifetime: float = 600, max_bytes: int = 1_000_000
+    url: str, *, timeout: float = PATIENT, lifetime: float = 600, max_bytes: int = 1_000_000
 ) -> SessionStore:
     return MemcachedStore(
         url=url, timeout=timeout, idle_lifetime=lifetime, absolute_lifetime=lifetime * 2, max_bytes=max_bytes
@@ -138,7 +139,7 @@ def test_stopped_and_restarted_empty(kind: str, tmp_path: Path) -> None:
 
 def test_a_restart_between_two_requests_costs_none(kind: str, tmp_path: Path) -> None:
     port = free_port()
-    with store_at(kind, port, timeout=5) as store:
+    with store_at(kind, port, timeout=PATIENT) as store:
         for _ in range(3):
             with server(kind, tmp_path, port=port):
                 at_once(*[lambda: begun(store)] * 8)
@@ -320,7 +321,11 @@ def test_a_check_finds_a_store_that_is_back(kind: str, tmp_path: Path) -> None:
 
 def test_redis_full(tmp_path: Path) -> None:
     """What is there can be read, changed to something smaller is not; a move loses nothing."""
-    with redis_server(tmp_path) as redis, store_at("redis", redis.port) as store, redis.client() as admin:
+    with (
+        redis_server(tmp_path) as redis,
+        store_at("redis", redis.port, timeout=PATIENT) as store,
+        redis.client() as admin,
+    ):
         key = begun(store)
         admin.config_set("maxmemory", "1")
         with pytest.raises(StoreUnavailable, match="full"):
@@ -344,7 +349,11 @@ def test_redis_full(tmp_path: Path) -> None:
 
 def test_redis_a_read_only_replica(tmp_path: Path) -> None:
     """And once it is a primary (again), by itself."""
-    with redis_server(tmp_path) as redis, store_at("redis", redis.port) as store, redis.client() as admin:
+    with (
+        redis_server(tmp_path) as redis,
+        store_at("redis", redis.port, timeout=PATIENT) as store,
+        redis.client() as admin,
+    ):
         key = begun(store)
         admin.replicaof("127.0.0.1", redis.port)
         for call in (lambda: store.read(key), lambda: store.apply(key, Change(add={"n": 1})), store.check):
@@ -356,7 +365,7 @@ def test_redis_a_read_only_replica(tmp_path: Path) -> None:
 
 def test_redis_wants_a_password(tmp_path: Path) -> None:
     with redis_server(tmp_path, "--requirepass", "canary-secret") as redis:
-        with store_at("redis", redis.port) as store:
+        with store_at("redis", redis.port, timeout=PATIENT) as store:
             assert_unavailable(store, "k", "without a password", "wants another password")
         wrong = redis_at(f"redis://:canary-wrong@127.0.0.1:{redis.port}/0")
         with pytest.raises(StoreUnavailable, match="WRONGPASS") as caught:
@@ -387,12 +396,17 @@ def test_redis_loading(between_loading: tuple[Proxy, SessionStore]) -> None:
 
 @pytest.fixture
 def between_loading(tmp_path: Path) -> Iterator[tuple[Proxy, SessionStore]]:
-    with redis_server(tmp_path) as redis, proxy(redis.port) as between, store_at("redis", between.port) as store:
-        yield between, store
+    with redis_server(tmp_path) as redis, proxy(redis.port) as between:
+        with store_at("redis", between.port, timeout=PATIENT) as store:
+            yield between, store
 
 
 def test_redis_loses_its_scripts_between_two_requests(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as redis, store_at("redis", redis.port) as store, redis.client() as admin:
+    with (
+        redis_server(tmp_path) as redis,
+        store_at("redis", redis.port, timeout=PATIENT) as store,
+        redis.client() as admin,
+    ):
         key = begun(store)
         for _ in range(3):
             admin.script_flush()
@@ -406,7 +420,11 @@ def test_redis_loses_its_scripts_between_two_requests(tmp_path: Path) -> None:
 
 
 def test_redis_a_connection_begins_with_no_round_trip(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as redis, store_at("redis", redis.port) as store, redis.client() as admin:
+    with (
+        redis_server(tmp_path) as redis,
+        store_at("redis", redis.port, timeout=PATIENT) as store,
+        redis.client() as admin,
+    ):
         admin.config_resetstat()
         store.read("k")
         sent = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
@@ -433,7 +451,10 @@ def test_redis_over_a_unix_socket(tmp_path: Path) -> None:
 
 def test_memcached_full_without_eviction(tmp_path: Path) -> None:
     """With -M it says so; without, it drops what was used least lately (docs/decisions/memcached.md)."""
-    with memcached_server(tmp_path, "-M", "-m", "2") as memcached, store_at("memcached", memcached.port) as store:
+    with (
+        memcached_server(tmp_path, "-M", "-m", "2") as memcached,
+        store_at("memcached", memcached.port, timeout=PATIENT) as store,
+    ):
         key = begun(store)
         content = b'"' + b"x" * 400_000 + b'"'
         with pytest.raises(StoreUnavailable, match="out of memory"):
@@ -457,7 +478,7 @@ def test_memcached_an_item_over_the_servers_limit_is_too_large_and_the_old_one_s
 
 
 def test_memcached_holds_something_else_under_the_key(tmp_path: Path) -> None:
-    with memcached_server(tmp_path) as memcached, store_at("memcached", memcached.port) as store:
+    with memcached_server(tmp_path) as memcached, store_at("memcached", memcached.port, timeout=PATIENT) as store:
         key = begun(store)
         for junk in (b"", b"{}\n", b"[]\n", b'{"created":1,"counters":{},"values":[["a",9]]}\n1', b"\xff\n"):
             with socket.create_connection(("127.0.0.1", memcached.port)) as plain:

@@ -1,0 +1,67 @@
+"""A real, unchanged Tomcat 10 of Debian's, with its own logs in a folder, and the sample application in it."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.harness.processes import free_port, require, stop, wait_until
+from tests.harness.service import PROJECT
+
+HOME = Path("/usr/share/tomcat10")
+WEBAPPS = PROJECT / "sidecars" / "tomcat" / "webapps"
+
+
+@dataclass(frozen=True)
+class Tomcat:
+    """A running Tomcat."""
+
+    url: str
+    logs: Path
+    process: subprocess.Popen[bytes]
+
+    def end(self) -> None:
+        """SIGTERM, and wait until it has written its last line."""
+        self.process.terminate()
+        self.process.wait(60)
+
+
+@contextlib.contextmanager
+def tomcat(folder: Path) -> Iterator[Tomcat]:
+    """Tomcat on a free port, its files in ``folder``. What is changed of its configuration is the port."""
+    create = require("tomcat10-instance-create", "tomcat10-user")
+    base, port = folder / "tomcat", free_port()
+    if not base.exists():
+        subprocess.run([create, "-p", str(port), str(base)], check=True, stdout=subprocess.DEVNULL)
+        shutil.copytree(WEBAPPS, base / "webapps", dirs_exist_ok=True)
+    server = base / "conf" / "server.xml"
+    text = re.sub(r'<Server port="[^"]*"', '<Server port="-1"', server.read_text())  # no port to shut it down
+    server.write_text(
+        re.sub(r'<Connector port="\d+" protocol="HTTP/1.1"', f'<Connector port="{port}" protocol="HTTP/1.1"', text)
+    )
+    environ = {
+        "PATH": os.environ["PATH"],
+        "CATALINA_HOME": str(HOME),
+        "CATALINA_BASE": str(base),
+        "JAVA_OPTS": "-Djava.awt.headless=true -Xmx128m -XX:TieredStopAtLevel=1",
+        "TZ": "UTC",
+    }
+    with (base / "logs" / "catalina.out").open("ab") as out:
+        process = subprocess.Popen(
+            [HOME / "bin" / "catalina.sh", "run"], env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
+    try:
+
+        def is_up() -> bool:
+            if process.poll() is not None:
+                raise RuntimeError((base / "logs" / "catalina.out").read_text()[-3000:])
+            return "Server startup in" in (base / "logs" / "catalina.out").read_text()
+
+        wait_until("Tomcat's start", is_up, seconds=120)
+        yield Tomcat(f"http://127.0.0.1:{port}", base / "logs", process)
+    finally:
+        stop(process, seconds=30)
