@@ -7,6 +7,7 @@ probe waits. Bodies are ``application/health+json`` (draft-inadarei-api-health-c
 
 import json
 import logging
+import math
 import random
 import threading
 import time
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/health+json"
 IN_A_ROW = 2  # so many checks must agree before a dependency's state changes
 SECOND_LOOK = 0.25  # seconds until the next check, when one came out otherwise than the last
+WATCHED = 0.5  # seconds between two checks, at least, while somebody looks at the page
 NO_ROOM_AFTER = 2.0  # seconds without a free thread; shorter peaks are what the queue is for
 
 OnChange = Callable[[str, bool], None]
@@ -38,6 +40,7 @@ class Dependency:
         self._since = self._seen = _now()
         self._error = ""
         self._seconds = 0.0
+        self._looked = time.monotonic()
         self._dissent = 0  # checks in a row that contradict ``up``
         self._wake = threading.Event()
         self._stopped = False
@@ -53,6 +56,11 @@ class Dependency:
     def hint(self, *, up: bool) -> None:
         """Real traffic saw it up or down: if that is news, look now."""
         if up != self.up:
+            self._wake.set()
+
+    def watched(self) -> None:
+        """Somebody looks: what they see is to be as fresh as WATCHED allows, however many they are."""
+        if time.monotonic() - self._looked > WATCHED:
             self._wake.set()
 
     def report(self) -> dict[str, Any]:
@@ -77,13 +85,14 @@ class Dependency:
 
     def _look(self) -> None:
         started = time.monotonic()
+        self._looked = math.inf  # who looks now sees this look's result
         error = ""
         try:
             self._check()
         except Exception as problem:  # noqa: BLE001 -- whatever it is, the dependency can't serve
             error = redact(f"{problem}") or type(problem).__name__
         self._seconds = time.monotonic() - started
-        self._seen = _now()
+        self._seen, self._looked = _now(), time.monotonic()
         up = not error
         if up == self.up:
             self._dissent = 0
@@ -158,7 +167,12 @@ class Health:
         return (503 if reason else 200), self._body(status, **more)
 
     def summary(self) -> dict[str, Any]:
-        """What visitors may know: both answers, and of each dependency ``status`` and ``since``, but no error."""
+        """What visitors may know: both answers, and of each dependency ``status`` and ``since``, but no error.
+
+        It comes from memory, too; but the next check comes sooner.
+        """
+        for dependency in self._dependencies.values():
+            dependency.watched()
         public = ("status", "since")
         reports = {name: d.report() for name, d in self._dependencies.items()}
         return {

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +67,20 @@ def test_redis_stops_and_starts_while_the_page_is_open(browser: Browser, tmp_pat
         expect(page.locator("#session-trouble")).to_be_hidden()
         page.get_by_role("button", name="Count a visit").click()
         expect(page.locator("#visits")).to_have_text("1")  # this Redis came back empty
+
+
+def test_an_outage_shows_though_nobody_uses_the_store(browser: Browser, tmp_path: Path) -> None:
+    """Checks are far apart, and the page's own questions make them come."""
+    with redis_server(tmp_path) as server:
+        settings = {"SESSION_URL": server.url, "DEPENDENCY_CHECK_INTERVAL": "300s"}
+        with running_service(tmp_path, settings) as service, visit(browser, service.app_url) as visitor:
+            state = visitor.page.locator("#state-sessions")
+            expect(state).to_have_attribute("data-state", "pass")
+            visitor.watch.expect("503")
+            began = time.monotonic()
+            stop(server.process)
+            expect(state).to_have_attribute("data-state", "fail")
+            print(f"an outage showed after {time.monotonic() - began:.1f} s")
 
 
 def test_the_service_is_killed_in_the_middle_of_an_upload(

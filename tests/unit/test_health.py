@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.health import Health
+from service.health import WATCHED, Health
 from service.lifecycle import InFlight, Lifecycle
 from service.settings import Settings, load
 from tests.harness.processes import wait_until
@@ -249,6 +249,22 @@ def test_what_traffic_sees_as_before_is_no_news(make: Callable[..., Bench], up: 
     assert not sessions._wake.is_set()
     bench.health.observe("sessions", seen[not up])
     assert sessions._wake.is_set()
+
+
+def test_who_looks_makes_the_check_come_sooner_but_not_often(make: Callable[..., Bench]) -> None:
+    bench = make(DEPENDENCY_CHECK_INTERVAL="300s")
+    bench.start()
+    bench.check.answer(UP)
+    wait_until("the first result", lambda: bench.entry()["status"] == "pass")
+    sessions = bench.health._dependencies["sessions"]
+    bench.health.summary()
+    assert not sessions._wake.is_set(), "it has just looked"
+
+    sessions._looked -= 2 * WATCHED
+    bench.health.summary()
+    bench.check.begun()
+    bench.health.summary()
+    assert not sessions._wake.is_set(), "it is looking: who asks now gets what it finds"
 
 
 def test_a_check_that_hangs_holds_up_no_answer(make: Callable[..., Bench]) -> None:

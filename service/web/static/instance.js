@@ -4,7 +4,7 @@ import { answers, ask, onAnswer } from "./answers.js";
 import { $, date, duration, text, write } from "./text.js";
 
 const MARKS = 30;
-const EVERY = 1000; // milliseconds between two questions
+const EVERY = 700; // milliseconds between two questions
 const AT_MOST = 8000; // milliseconds, when nobody answers
 
 const letters = new Map(); // of instances, in the order in which they came: the letter, so that colour is not all
