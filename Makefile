@@ -53,8 +53,8 @@ up: ## everything on this machine with docker compose: two replicas, proxy, Redi
 down: ## end it; VOLUMES=1 removes what it kept, too
 	@scripts/compose.sh down
 
-image: ## build the image with docker, podman or buildah: IMAGE=seatrial:dev
-	@scripts/image.sh
+image: ## build the image with docker, podman or buildah: IMAGE=seatrial:dev, FOLDER=sidecars/log-agent for another
+	@scripts/image.sh $(FOLDER)
 
 # One after the other: they measure memory and time. What they measured is printed (-s).
 test-container: $(VENV)/dev.stamp ## the image and its confined container, for real; needs root, installs podman where it is missing
@@ -70,9 +70,9 @@ lint: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## ruff, mypy --strict, shellcheck, a
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/shellcheck scripts/*.sh tests/container/*.sh .ci/run
-	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/hadolint Dockerfile sidecars/*/Dockerfile
 	@$$(scripts/go-tool.sh compose-go) docker-compose.yml >/dev/null # by the compose specification's schema, and more
-	@$(SCAN)/bin/checkov --framework dockerfile --file Dockerfile --quiet --compact --skip-download
+	@$(SCAN)/bin/checkov --framework dockerfile --file Dockerfile sidecars/*/Dockerfile --quiet --compact --skip-download
 	@$$(scripts/go-tool.sh actionlint) -shellcheck $(BIN)/shellcheck
 	@$(BIN)/python -m scripts.settings_page --check
 

@@ -36,13 +36,18 @@ def base() -> str:
     return subprocess.run([script], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def build(name: str, *flags: str) -> str:
-    """Build the image as ``make image`` does; what the script prints at last."""
+def build(name: str, *flags: str, folder: str = ".") -> str:
+    """Build the image of a folder as ``make image`` does; what the script prints at last."""
     all_flags = ("--network", "host", "--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", *flags)
     variables = {"IMAGE": name, "BASE": base(), "BUILDER": " ".join(PODMAN), "BUILD_FLAGS": " ".join(all_flags)}
     script = ROOT / "scripts" / "image.sh"
     done = subprocess.run(
-        [script], check=False, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [script, folder],
+        check=False,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout.splitlines()[-1]
