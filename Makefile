@@ -39,8 +39,9 @@ test-browser: $(VENV)/dev.stamp ## the page in a real Chromium; screenshots of i
 	@scripts/axe.sh >/dev/null
 	@$(BIN)/python -m pytest -n $(JOBS) tests/browser $(TESTS)
 
-test-sidecars: $(VENV)/dev.stamp ## the log agent through rotations and kills, and beside a real Tomcat (installed where it is missing)
-	@scripts/test-servers.sh java:default-jre-headless tomcat10-instance-create:tomcat10-user
+test-sidecars: $(VENV)/dev.stamp ## the log agent and the exporters, beside a real Tomcat (installed where it is missing)
+	@scripts/test-servers.sh java:default-jre-headless tomcat10-instance-create:tomcat10-user mvn:maven prometheus-redis-exporter:prometheus-redis-exporter
+	@for kind in httpserver javaagent; do scripts/jmx-exporter.sh $$kind >/dev/null; done
 	@$(BIN)/python -m pytest -n $(JOBS) tests/sidecars $(TESTS)
 
 screenshots: $(VENV)/dev.stamp ## make the pictures of docs/images anew

@@ -1,6 +1,7 @@
 """A real, unchanged Tomcat 10 of Debian's, with its own logs in a folder, and the sample application in it."""
 
 import contextlib
+import http.client
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.harness.processes import free_port, require, stop, wait_until
 from tests.harness.service import PROJECT
@@ -31,7 +33,7 @@ class Tomcat:
 
 
 @contextlib.contextmanager
-def tomcat(folder: Path) -> Iterator[Tomcat]:
+def tomcat(folder: Path, *java_options: str) -> Iterator[Tomcat]:
     """Tomcat on a free port, its files in ``folder``. What is changed of its configuration is the port."""
     create = require("tomcat10-instance-create", "tomcat10-user")
     base, port = folder / "tomcat", free_port()
@@ -47,10 +49,12 @@ def tomcat(folder: Path) -> Iterator[Tomcat]:
         "PATH": os.environ["PATH"],
         "CATALINA_HOME": str(HOME),
         "CATALINA_BASE": str(base),
-        "JAVA_OPTS": "-Djava.awt.headless=true -Xmx128m -XX:TieredStopAtLevel=1",
+        "JAVA_OPTS": " ".join(("-Djava.awt.headless=true -Xmx128m -XX:TieredStopAtLevel=1", *java_options)),
         "TZ": "UTC",
     }
-    with (base / "logs" / "catalina.out").open("ab") as out:
+    log = base / "logs" / "catalina.out"
+    with log.open("ab") as out:
+        begin = out.tell()  # of what this start says, where it is not the first in this folder
         process = subprocess.Popen(
             [HOME / "bin" / "catalina.sh", "run"], env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
@@ -58,10 +62,19 @@ def tomcat(folder: Path) -> Iterator[Tomcat]:
 
         def is_up() -> bool:
             if process.poll() is not None:
-                raise RuntimeError((base / "logs" / "catalina.out").read_text()[-3000:])
-            return "Server startup in" in (base / "logs" / "catalina.out").read_text()
+                raise RuntimeError(log.read_text()[-3000:])
+            return b"Server startup in" in log.read_bytes()[begin:]
 
         wait_until("Tomcat's start", is_up, seconds=120)
         yield Tomcat(f"http://127.0.0.1:{port}", base / "logs", process)
     finally:
         stop(process, seconds=30)
+
+
+def ask(running: Tomcat, path: str) -> int:
+    """GET a path over a connection of its own; the status."""
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(running.url).netloc, timeout=60)) as connection:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+        return response.status

@@ -1,26 +1,15 @@
 """A real Tomcat, unchanged, that only writes files; the log agent beside it: everything comes out, once, as records."""
 
-import contextlib
-import http.client
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tests.harness.agent import log_agent
 from tests.harness.processes import wait_until
-from tests.harness.tomcat import Tomcat, tomcat
+from tests.harness.tomcat import ask, tomcat
 
 # catalina.out has the same records as the files once more, for whoever has no files.
 PATTERNS = "tomcat={0}/catalina.*.log tomcat={0}/localhost.*.log access={0}/localhost_access_log.*.txt"
-
-
-def ask(running: Tomcat, path: str) -> int:
-    with contextlib.closing(http.client.HTTPConnection(urlsplit(running.url).netloc, timeout=60)) as connection:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        response.read()
-        return response.status
 
 
 def ledger(records: list[dict[str, Any]]) -> list[int]:
