@@ -18,7 +18,7 @@ from tests.practices import report
 from tests.practices.check import run_checks
 from tests.practices.http import Call
 from tests.practices.rows import ROWS
-from tests.practices.target import CommandFailed, Commands, Instance, Limits, Paths, Target
+from tests.practices.target import Beside, CommandFailed, Commands, Instance, Limits, Paths, Target
 
 EPILOG = """
 Every option may be given in the environment too, as make does: BASE_URL for --base-url, STOP_COMMAND for
@@ -119,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
         writable=("", "paths that are meant to be written, with commas: /data"),
     )
     group(
+        "what stands beside an application that can't be changed",
+        exporter_url=("", "where the exporter of its metrics answers"),
+        agent_log=("", "a file with what the log agent wrote to stdout"),
+        ledger_path=("", "logs the lines 'ledger N': '/log?from={from}&to={to}', N up to but not including {to}"),
+        rotate_command=("", "rotates the log files of the application"),
+    )
+    group(
         "patience, in seconds",
         notice=("3", "how long the platform may still send requests after a stop; less than the service's delay"),
         grace=("40", "how long it may take to end"),
@@ -140,7 +147,7 @@ def _target(options: argparse.Namespace) -> Target:
     bases = _list(options.base_url)
     if not bases:
         raise ValueError("give --base-url (make conform BASE_URL=http://localhost:8080)")
-    for url in (*bases, *_list(options.ops_url)):
+    for url in (*bases, *_list(options.ops_url), *filter(None, [options.exporter_url])):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is no address like http://localhost:8080")
@@ -149,9 +156,10 @@ def _target(options: argparse.Namespace) -> Target:
         columns[name] = _list(getattr(options, name)) or [""] * len(bases)
         if len(columns[name]) != len(bases):
             raise ValueError(f"--{name.replace('_', '-')} must have as many entries as --base-url")
-    for name in columns["log"]:
-        if name and not Path(name).is_file():
-            raise ValueError(f"--log: there is no file {name}")
+    for flag, names in (("--log", columns["log"]), ("--agent-log", [options.agent_log])):
+        for name in filter(None, names):
+            if not Path(name).is_file():
+                raise ValueError(f"{flag}: there is no file {name}")
     if any(pid and not pid.isdecimal() for pid in columns["pid"]):
         raise ValueError("--pid must be numbers; a command goes into --pid-command")
     instances = [
@@ -183,6 +191,12 @@ def _target(options: argparse.Namespace) -> Target:
         tuple(secrets),
         tuple(_list(options.writable)),
         options.visits_field,
+        Beside(
+            exporter=options.exporter_url.rstrip("/"),
+            log=options.agent_log,
+            ledger=_ledger(options.ledger_path),
+            rotate=options.rotate_command,
+        ),
     )
 
 
@@ -207,6 +221,12 @@ def _paths(options: argparse.Namespace) -> Paths:
         files=path("files_path"),
         failing=path("failing_path"),
     )
+
+
+def _ledger(path: str) -> str:
+    if path and not (path.startswith("/") and "{from}" in path and "{to}" in path):
+        raise ValueError(f"--ledger-path: {path!r} does not begin with / or lacks {{from}} or {{to}}")
+    return path
 
 
 def _only(text: str) -> list[str]:

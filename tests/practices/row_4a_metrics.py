@@ -25,6 +25,7 @@ KNOWN = (
     "flask_http_request_total",
     "flask_http_request_duration_seconds_count",
     "requests_total",
+    "tomcat_requests_total",
 )
 _LINE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(\{(?:[^"}]|"(?:[^"\\]|\\.)*")*\})?\s+(\S+)(?:\s+[0-9.-]+)?(?:\s+#.*)?')
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
@@ -41,8 +42,9 @@ class Sample:
 
 def scrape(target: Target, instance: Instance) -> list[Sample]:
     """The metrics of an instance. Broken where they are none."""
-    url = f"{instance.platform}{target.paths.metrics}"
-    answer = ask(instance.platform, target.paths.metrics or "/metrics")
+    path = target.paths.metrics or "/metrics"
+    url = f"{instance.platform}{path}"
+    answer = ask(instance.platform, path)
     if answer.status != 200:
         raise Broken(
             f"{url}: {answer.status}", "serve Prometheus' text format there, or give --ops-url, --metrics-path"
@@ -72,7 +74,7 @@ def metrics_can_be_read(target: Target) -> str:
     "4a", "Requests are counted to the unit, whichever worker answered, and no counter goes back.", needs=("metrics",)
 )
 def counts_are_right(target: Target) -> str:
-    names = {_count(target, instance) for instance in target.instances}
+    names = {count_requests(target, instance) for instance in target.instances}
     return f"{REQUESTS} requests each, and {SCRAPES} scrapes: {', '.join(sorted(names))}"
 
 
@@ -92,7 +94,8 @@ def labels_are_bounded(target: Target) -> str:
     return f"{MADE_UP} made-up paths, queries and methods are in no label"
 
 
-def _count(target: Target, instance: Instance) -> str:
+def count_requests(target: Target, instance: Instance) -> str:
+    """Make requests; the name of the counter that has grown by them. Broken where there is none."""
     path = target.paths.visits.path if target.paths.visits else target.paths.home
     before = scrape(target, instance)
     with contextlib.ExitStack() as stack:

@@ -66,6 +66,20 @@ class Commands:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What stands beside an application that can't be changed; "" where there is nothing.
+
+    ``exporter``: its URL. ``log``: the log agent's stdout, a file. ``ledger``: a route that logs the lines "ledger N"
+    for N from {from} up to {to}. ``rotate``: a command that rotates the application's log files.
+    """
+
+    exporter: str = ""
+    log: str = ""
+    ledger: str = ""
+    rotate: str = ""
+
+
+@dataclass(frozen=True)
 class Limits:
     """In seconds. ``notice``: how long the platform may take to notice that an instance ends."""
 
@@ -86,12 +100,13 @@ class Target:
     secrets: tuple[str, ...] = ()
     writable: tuple[str, ...] = ()
     visits_field: str = "visits"
+    beside: Beside = field(default_factory=Beside)
     progress: Callable[[str], None] = lambda _: None
     _trials: dict[Callable[..., object], Any] = field(default_factory=dict)
 
     def lacks(self, need: str) -> str:
         """What to give so that there is what a check needs; "" where it is there."""
-        c, p, first = self.commands, self.paths, self.instances[0]
+        c, p, b, first = self.commands, self.paths, self.beside, self.instances[0]
         is_there, give = {
             "two instances": (len(self.instances) > 1, "give a second address in --base-url"),
             "log": (bool(first.log or c.log), "give --log or --log-command"),
@@ -107,6 +122,11 @@ class Target:
             "sign-in": (p.sign_in is not None, "give --session-path, a route that signs a visitor in"),
             "files": (p.files is not None, "give --files-path, below which files are kept"),
             "failing": (p.failing is not None, "give --failing-path, a route of a test build that raises an exception"),
+            "exporter": (bool(b.exporter), "give --exporter-url, where the application has an exporter beside it"),
+            "ledger": (
+                bool(b.log and b.ledger and b.rotate),
+                "give --agent-log, --ledger-path and --rotate-command, where a log agent is beside the application",
+            ),
             "secrets": (bool(self.secrets), "give --secret-file, with the secrets the service was started with"),
         }[need]
         return "" if is_there else give

@@ -1,9 +1,12 @@
 """The broken twin of the log agent: it follows the path, as a simple ``tail -F`` does, and knows no file."""
 
+import os
+import sys
+import time
 from collections.abc import Callable
 
 from log_agent import output
-from log_agent.config import Config
+from log_agent.config import Config, load
 from log_agent.records import Record
 
 
@@ -45,3 +48,21 @@ class PathOnly:
 
     def close(self) -> None:
         """It holds nothing."""
+
+
+def main() -> None:
+    """Run as the agent is, by LOG_FILES, until SIGTERM ends the process."""
+    config = load(os.environ)
+
+    def write(line: bytes) -> None:
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+
+    twin = PathOnly(config, write)
+    while True:
+        twin.turn()
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()
