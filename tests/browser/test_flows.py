@@ -117,6 +117,7 @@ def test_files_go_up_are_listed_and_come_down(visitor: Visit, file: MakeFile) ->
     expect(page.locator("#uploads li")).to_have_count(0)
     expect(page.locator("#session-created")).to_have_attribute("datetime", re.compile("^20"))
     expect(page.locator("#quota-text")).to_contain_text(f"{len(names)} of 1000 files")
+    assert page.locator("#quota-bar").evaluate("bar => bar.value > 0 && bar.value < bar.max")
     for name in names:
         expect(row(page, name).locator(".sum")).to_have_text(re.compile("^[0-9a-f]{8}$"))
         with page.expect_download() as download:

@@ -72,6 +72,30 @@ def test_a_file_runs_nothing_when_it_is_opened(visitor: Visit, alerts: list[str]
     assert alerts == []
 
 
+@pytest.mark.parametrize("attack", ["<img src=x onerror=alert(1)>", '"><svg onload=alert(1)>'])
+def test_a_header_is_no_part_of_a_page(visitor: Visit, alerts: list[str], attack: str) -> None:
+    names = ("User-Agent", "Accept-Language", "traceparent", "X-Cloud-Trace-Context", "X-Request-Id")
+    forwarded = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "Forwarded")
+    visitor.watch.expect("404")
+    # On the requests for pages only: the page's own must stay as they are.
+    hostile = dict.fromkeys((*names, *forwarded), attack)
+    visitor.page.route(
+        lambda url: url.endswith(("/", "/none")),
+        lambda route: route.continue_(headers=route.request.headers | hostile),
+    )
+    for path in ("/", "/none"):
+        answer = visitor.page.goto(path)
+        assert answer is not None
+        assert answer.request.all_headers()["x-forwarded-host"] == attack, "it was not sent"
+        assert "onerror" not in answer.text()
+        assert "onload" not in answer.text()
+        # A browser makes its own Referer.
+        plain = visitor.context.request.get(path, headers={"Referer": attack, "Accept": "text/html"}).text()
+        assert "<h1" in plain
+        assert attack not in plain
+    assert alerts == []
+
+
 def test_the_name_of_an_instance_is_text(browser: Browser, tmp_path: Path) -> None:
     hostile = "<img src=x onerror=alert(1)> é"
     with running_service(tmp_path, INSTANCE=hostile, REVISION=hostile, VERSION=hostile) as service:
