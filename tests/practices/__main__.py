@@ -1,7 +1,7 @@
 """``python -m tests.practices``: prove the practices on a running service.
 
-Exit codes: 0 nothing is broken, 1 something is, 2 wrong use (a command of the options failed, or nothing could be run),
-130 interrupted.
+Exit codes: 0 nothing is broken, 1 something is, 2 wrong use (a command of the options failed, nobody takes a
+connection, or nothing could be run), 130 interrupted.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tests.practices import report
 from tests.practices.check import run_checks
 from tests.practices.http import Call
 from tests.practices.rows import ROWS
-from tests.practices.target import Beside, CommandFailed, Commands, Instance, Limits, Paths, Target
+from tests.practices.target import Beside, CommandFailed, Commands, Instance, Limits, Paths, Target, unreachable
 
 EPILOG = """
 Every option may be given in the environment too, as make does: BASE_URL for --base-url, STOP_COMMAND for
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         target = _target(options)
         only = _only(options.only)
+        _reach(target)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     target.progress = progress = Progress(shown=not options.quiet)
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.practices",
+        allow_abbrev=False,  # half a name may be another option's tomorrow
         description="Prove from outside how a container is operated, on any service that answers HTTP.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -148,8 +150,7 @@ def _target(options: argparse.Namespace) -> Target:
     if not bases:
         raise ValueError("give --base-url (make conform BASE_URL=http://localhost:8080)")
     for url in (*bases, *_list(options.ops_url), *filter(None, [options.exporter_url])):
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(url):
             raise ValueError(f"{url!r} is no address like http://localhost:8080")
     columns = {}
     for name in ("ops_url", "pid", "log"):
@@ -198,6 +199,22 @@ def _target(options: argparse.Namespace) -> Target:
             rotate=options.rotate_command,
         ),
     )
+
+
+def _reach(target: Target) -> None:
+    """ValueError where nobody takes a connection: then nothing can be said of any practice."""
+    urls = {url for instance in target.instances for url in (instance.base, instance.platform)}
+    for url in sorted({*urls, target.beside.exporter} - {""}):
+        if why := unreachable(url):
+            raise ValueError(f"nobody takes a connection at {url}: {why}")
+
+
+def _is_address(url: str) -> bool:
+    parts = urlsplit(url)
+    try:
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port is like that
+        return False
 
 
 def _paths(options: argparse.Namespace) -> Paths:

@@ -82,10 +82,12 @@ def check(
 def run_checks(target: Target, only: Iterable[str], progress: Callable[[str], None]) -> Iterator[Result]:
     """Run the checks of these rows (all where there are none), and yield what came of each, in the order of running."""
     rows = set(only) or set(ROWS)
-    for each in sorted(ALL, key=lambda c: c.stage):
-        if each.row in rows:
-            progress(f"{each.row} {each.proves}")
-            yield _run(each, target)
+    chosen = [each for each in sorted(ALL, key=lambda c: c.stage) if each.row in rows]
+    if {"visits", "sign-in", "files"} & {need for each in chosen for need in each.needs}:
+        target.survey()
+    for each in chosen:
+        progress(f"{each.row} {each.proves}")
+        yield _run(each, target)
     for row in NEEDS_A_CLUSTER:
         if row in rows:
             yield Result(row, f"{row}.cluster", "Only a cluster can show it.", "not run", "needs a cluster")

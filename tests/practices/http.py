@@ -218,6 +218,8 @@ def describe(error: Exception) -> str:
         return "the connection was broken off"
     if isinstance(error, TimeoutError):
         return "it took too long"
+    if isinstance(error, socket.gaierror):
+        return "the name is not known"
     return f"{type(error).__name__}: {error}"[:200]
 
 

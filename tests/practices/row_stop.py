@@ -25,7 +25,7 @@ def requests_in_flight_finish(target: Target) -> str:
         do = "finish the requests that are there before the process ends"
         raise Broken(f"an upload that had begun before the stop: {found.upload}", do)
     if found.upload is None:
-        raise NotRun("no upload could be begun")
+        raise NotRun("no upload could be begun; see --files-path")
     return "an upload that had begun before the stop was answered"
 
 

@@ -1,15 +1,17 @@
 """The service under test: where it answers, and what may be done with it."""
 
 import contextlib
+import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
-from tests.practices.http import Answer, Call, Client, NoAnswer, number_in
+from tests.practices.http import Answer, Call, Client, NoAnswer, describe, number_in
 
 T = TypeVar("T")
 
@@ -102,10 +104,13 @@ class Target:
     visits_field: str = "visits"
     beside: Beside = field(default_factory=Beside)
     progress: Callable[[str], None] = lambda _: None
+    _refused: dict[str, str] = field(default_factory=dict)
     _trials: dict[Callable[..., object], Any] = field(default_factory=dict)
 
     def lacks(self, need: str) -> str:
         """What to give so that there is what a check needs; "" where it is there."""
+        if need in self._refused:
+            return self._refused[need]
         c, p, b, first = self.commands, self.paths, self.beside, self.instances[0]
         is_there, give = {
             "two instances": (len(self.instances) > 1, "give a second address in --base-url"),
@@ -130,6 +135,32 @@ class Target:
             "secrets": (bool(self.secrets), "give --secret-file, with the secrets the service was started with"),
         }[need]
         return "" if is_there else give
+
+    def survey(self) -> None:
+        """Ask once for the routes that an option or a default names. One that refuses what is asked of it is left out.
+
+        So a wrong option is told as what is to be given, and not as a broken practice.
+        """
+        p = self.paths
+        calls = {
+            "visits": ("visits", p.visits),
+            "sign_in": ("sign-in", p.sign_in),
+            "files": ("files", Call("PUT", f"{p.files.rstrip('/')}/conform.txt", b"asked once") if p.files else None),
+        }
+        options = {"visits": "--visits-path", "sign_in": "--session-path", "files": "--files-path"}
+        left_out: dict[str, Any] = {}
+        with Client(self.instances[0].base) as client:
+            for name, (need, call) in calls.items():
+                if call is None:
+                    continue
+                try:
+                    status = client.call(call).status
+                except NoAnswer:
+                    continue  # that is for the checks to say
+                if 400 <= status < 500 or status == 501:  # 501: the method is known nowhere
+                    self._refused[need] = f"{call.method} {call.path} is answered {status}: give {options[name]}"
+                    left_out[name] = None
+        self.paths = replace(self.paths, **left_out)
 
     def trial(self, run: "Callable[[Target], T]") -> T:
         """What a trial found out. It is run once; its exception comes again too."""
@@ -242,6 +273,17 @@ class Target:
                 return False
             time.sleep(0.05)
         return True
+
+
+def unreachable(url: str) -> str:
+    """Why nobody takes a connection there; "" where somebody does."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        socket.create_connection((parts.hostname or "", port), timeout=5).close()
+    except OSError as error:
+        return describe(error)
+    return ""
 
 
 def ask(base: str, path: str, *, seconds: float = 10.0) -> Answer:

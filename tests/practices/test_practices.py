@@ -111,7 +111,14 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
             visitor.get("/")  # counted, but no visit
         report = tmp_path / "junit.xml"
         done = conform("--base-url", service.app_url, "--ops-url", service.ops_url, "--junit", str(report))
+        nothing = conform("--base-url", service.app_url, "--only", "7")
+        routes = ("--visits-path", "/visit", "--files-path", "/uploads", "--session-path", "/")
+        wrong = conform("--base-url", service.app_url, "--ops-url", service.ops_url, *routes)
     assert done.returncode == 0, done.stdout
+    assert (nothing.returncode, "nothing was run" in nothing.stderr) == (2, True)
+    assert wrong.returncode == 0, wrong.stdout  # a route that is not there is no broken practice
+    for words in ("POST /visit is answered 404: give --visits-path", "PUT / is answered 405: give --session-path"):
+        assert words in wrong.stdout
     assert "give --log or --log-command" in done.stdout
     suite = ET.parse(report).getroot()
     assert suite.get("failures") == "0"
@@ -123,7 +130,12 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
         (("--base-url", "http://localhost", "--log", "/nowhere"), "there is no file /nowhere"),
         (("--base-url", "http://localhost", "--files-path", "files"), "does not begin with /"),
         (("--base-url", "http://localhost", "--notice", "soon"), "could not convert"),
-        (("--base-url", "http://localhost", "--only", "7"), "nothing was run"),
+        (("--base-url", "http://localhost:99999"), "is no address"),
+        (("--base-url", "http://localhost", "--stop", "true"), "unrecognized arguments"),
+        (
+            ("--base-url", service.app_url),
+            f"nobody takes a connection at {service.app_url}: the connection was refused",
+        ),
     ):
         done = conform(*options)
         assert (done.returncode, words in done.stderr) == (2, True), done.stderr
