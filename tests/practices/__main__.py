@@ -47,16 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     target.progress = progress = Progress(shown=not options.quiet)
-    for module in pkgutil.iter_modules(tests.practices.__path__):
-        if module.name.startswith("row_"):
-            importlib.import_module(f"tests.practices.{module.name}")
+    load_rows()
     try:
         results = report.in_order(run_checks(target, only, target.progress))
     except KeyboardInterrupt:
         print("\ninterrupted: an instance or the store may be stopped still", file=sys.stderr)
         return 130
     except CommandFailed as error:
-        print(f"\nthe run was given up: {error}", file=sys.stderr)
+        print(f"\nthe run was given up: {target.hidden(str(error))}", file=sys.stderr)
         return 2
     progress.clear()
     print(report.table(results))
@@ -69,6 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("nothing was run, so nothing is proved", file=sys.stderr)
         return 2
     return 1 if "broken" in statuses else 0
+
+
+def load_rows() -> None:
+    """Make the checks of every row known."""
+    for module in pkgutil.iter_modules(tests.practices.__path__):
+        if module.name.startswith("row_"):
+            importlib.import_module(f"tests.practices.{module.name}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -118,4 +118,4 @@ def _run(each: Check, target: Target) -> Result:
     except Exception as error:  # noqa: BLE001 -- whatever the service says must not end the run
         status, saw = "broken", f"could not be judged: {type(error).__name__}: {error}"
         do = "what the service said fits nothing that the check knows; see the paths in --help"
-    return Result(each.row, each.name, each.proves, status, saw, do, time.monotonic() - started)
+    return Result(each.row, each.name, each.proves, status, target.hidden(saw), do, time.monotonic() - started)

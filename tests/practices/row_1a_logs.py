@@ -22,16 +22,16 @@ USE_A_FORMATTER = (
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the log. ``fields`` is None where it is no JSON object; ``twice``: a name that it has twice."""
+    """A line of the log, and its beginning as it may be shown.
+
+    ``fields`` is None where it is no JSON object; ``twice``: a name that it has twice.
+    """
 
     where: str
     raw: bytes
+    shown: str
     fields: dict[str, Any] | None
     twice: str = ""
-
-    @property
-    def shown(self) -> str:
-        return repr(self.raw[:120].decode("utf-8", "replace"))
 
 
 def lines(target: Target) -> list[Line]:
@@ -46,7 +46,7 @@ def lines(target: Target) -> list[Line]:
     for instance in target.instances:
         for number, line in enumerate(target.log(instance).split(b"\n"), 1):
             if line.strip():
-                found.append(_parse(f"line {number} of instance {instance.number}", line))
+                found.append(_parse(target, f"line {number} of instance {instance.number}", line))
     if not found:
         raise NotRun("the log is empty: --log or --log-command shows something else than the service's stdout")
     return found
@@ -129,7 +129,7 @@ def _provoke(target: Target, base: str) -> None:
             (f'/x","severity":"{FORGED}","{FORGED}":"', {}),
             ("/" + quote(f'a\n{{"severity":"{FORGED}","time":"now","message":"forged"}}\n'), {}),
             ("/%s%d%(name)s{0}{severity}", {}),
-            ("/" + "long" * 1000, {"User-Agent": "a" * 4000, "Referer": "b" * 4000}),
+            ("/" + '"' * 3900, {"User-Agent": '"' * 3500, "Referer": '"' * 3500}),  # each is two bytes in JSON
             ("/agent", {"User-Agent": f'","severity":"{FORGED}","x":"'}),
             ("/agent", {"User-Agent": "\x1b[31mred\t\\"}),
             *([(target.paths.failing, {})] if target.paths.failing else []),
@@ -149,7 +149,7 @@ def _provoke(target: Target, base: str) -> None:
         client.get(f"/{MARK}")
 
 
-def _parse(where: str, line: bytes) -> Line:
+def _parse(target: Target, where: str, line: bytes) -> Line:
     twice: list[str] = []
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -162,7 +162,8 @@ def _parse(where: str, line: bytes) -> Line:
     except (ValueError, RecursionError):
         document = None
     fields = document if isinstance(document, dict) else None
-    return Line(where, line, fields, twice[0] if twice and fields is not None else "")
+    shown = repr(target.hidden(line.decode("utf-8", "replace"))[:120])
+    return Line(where, line, shown, fields, twice[0] if twice and fields is not None else "")
 
 
 def _no_constant(name: str) -> None:

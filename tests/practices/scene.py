@@ -22,7 +22,7 @@ from tests.practices.twins.ours import FAILING
 
 PASSWORD = "the-word-of-the-session-store"
 NOTICE, DELAY, GRACE, OUTAGE = 0.8, 1.4, 6.0, 1.5  # seconds
-OURS = Twin("ours", row="", says="")
+OURS = Twin("ours", breaks="", says="")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Run:
 
     def rows(self, status: str) -> set[str]:
         return {check["row"] for check in self.checks if check["status"] == status}
+
+    @property
+    def red(self) -> set[str]:
+        """The names of the checks that are broken."""
+        return {check["check"] for check in self.checks if check["status"] == "broken"}
 
     def broken(self, row: str) -> str:
         """Everything that is said of what is broken there."""

@@ -136,6 +136,12 @@ class Target:
         }[need]
         return "" if is_there else give
 
+    def hidden(self, text: str) -> str:
+        """The text without the service's secrets: what was seen is shown to more people than may know them."""
+        for secret in self.secrets:
+            text = text.replace(secret, "[secret]")
+        return text
+
     def survey(self) -> None:
         """Ask once for the routes that an option or a default names. One that refuses what is asked of it is left out.
 

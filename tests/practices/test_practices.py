@@ -19,14 +19,45 @@ from tests.harness.fleet import fleet, steady_port
 from tests.harness.gcs import create_bucket, fake_gcs
 from tests.harness.http import Visitor
 from tests.harness.service import PROJECT, running_service
+from tests.practices.__main__ import load_rows
+from tests.practices.check import ALL
 from tests.practices.rows import BESIDE, NEEDS_A_CLUSTER, ROWS
-from tests.practices.scene import Scene, can_isolate, scene
+from tests.practices.scene import PASSWORD, Scene, can_isolate, scene
 from tests.practices.twins import TWINS, Twin
 
 # Those beside an application that can't be changed are shown in tests/sidecars.
 SEEN_FROM_OUTSIDE = set(ROWS) - set(NEEDS_A_CLUSTER) - set(BESIDE)
 USUAL = PROJECT / "tests" / "practices" / "twins" / "usual_flask.py"
 NEEDS_ISOLATION = {"2d", "6a", "6c"} if not can_isolate() else set()
+
+# Checks that no twin was made for, red on services that break many.
+RED_ON_THE_USUAL = {
+    "2b.sessions_survive",
+    "2d.nothing_can_be_written",
+    "4a.metrics_can_be_read",
+    "6a.capabilities_are_dropped",
+    "session.cookie_is_same_site",
+    "session.cookie_is_secure",
+    "stop.requests_in_flight_finish",
+}
+CARELESS = Twin("careless", breaks="", says="", module="careless", shell=f"exec {{command}} {PASSWORD}")
+RED_ON_THE_CARELESS = {
+    "1a.fields_are_there",
+    "1a.lines_are_short",
+    "1a.requests_are_logged",
+    "2e.own_secrets_are_no_arguments",
+    "2e.own_secrets_are_not_logged",
+    "2e.own_secrets_are_not_served",
+    "5a.it_recovers",
+    "5a.liveness_is_there",
+    "session.ids_are_random",
+    "session.planted_ids_are_refused",
+}
+RED_BESIDE_TWINS = {
+    "1a.nothing_is_forged": "log as format string",
+    "2a.files_survive": "files in each replica's folder",
+}
+RED_ON_THE_HOSTILE = "5b.readiness_is_there"
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +90,25 @@ def test_a_twin_is_red_where_it_is_broken(tmp_path: Path, object_store: str, twi
         run = broken.conform()
     print(run.table)
     assert run.rows("broken") == {twin.row}, run.table
+    assert twin.breaks in run.red
+    assert {name for name, of in RED_BESIDE_TWINS.items() if of == twin.name} <= run.red
     assert twin.says in run.broken(twin.row)
     assert run.code == 1
+
+
+def test_the_careless_is_red_in_each_check_that_no_twin_breaks(tmp_path: Path, object_store: str) -> None:
+    with scene(tmp_path, object_store, CARELESS) as careless:
+        run = careless.conform("--only=1a,2e,5a,session")
+    print(run.table)
+    assert run.red >= RED_ON_THE_CARELESS, run.table
+    assert PASSWORD not in run.table
+
+
+def test_each_check_is_seen_red_somewhere() -> None:
+    """One that can't fail proves nothing."""
+    load_rows()
+    red = {twin.breaks for twin in TWINS} | RED_ON_THE_USUAL | RED_ON_THE_CARELESS | RED_BESIDE_TWINS.keys()
+    assert red | {RED_ON_THE_HOSTILE} == {check.name for check in ALL if check.row in SEEN_FROM_OUTSIDE}
 
 
 def test_a_service_that_is_not_ours_gets_a_table_to_work_from(tmp_path: Path) -> None:
@@ -90,6 +138,7 @@ def test_a_service_that_is_not_ours_gets_a_table_to_work_from(tmp_path: Path) ->
     print(run.table)
     assert run.code == 1
     assert run.rows("broken") >= {"1a", "2b", "2d", "2e", "4a", "session", "stop"}
+    assert run.red >= RED_ON_THE_USUAL
     assert "log JSON for everything" in run.broken("1a")
     assert "visit 2 was counted as 1" in run.broken("2b")
     assert "keep sessions in Redis or Memcached" in run.broken("2b")
@@ -144,12 +193,13 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
 @pytest.mark.parametrize("manner", ["silent", "dripping", "endless", "nonsense"])
 def test_a_hostile_service_is_red_and_ends(tmp_path: Path, manner: str) -> None:
     """Whatever answers there, no check waits for ever or takes memory without end."""
+    load_rows()
     with hostile_server(manner) as url:
         command = [sys.executable, "-m", "tests.practices", "--base-url", url, "--only", "5b"]
         started = time.monotonic()
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert "BROKEN" in done.stdout
+    assert f"BROKEN   {next(check.proves for check in ALL if check.name == RED_ON_THE_HOSTILE)}" in done.stdout
     assert time.monotonic() - started < 20
 
 
