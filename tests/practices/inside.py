@@ -64,8 +64,11 @@ class Mount:
 def processes(target: Target, instance: Instance) -> list[Process]:
     """The service's processes: the one that was named, and those that it began."""
     if not _has_pid(target, instance):
-        text = _inside(target, instance, "cat /proc/[0-9]*/status")
-        return [Process(_fields(part)) for part in text.split("Name:") if part.strip()]
+        text = _inside(target, instance, "cat /proc/[0-9]*/status 2>/dev/null; true")  # one may end meanwhile
+        inside = [Process(_fields(part)) for part in text.split("Name:") if part.strip()]
+        if not inside:
+            raise NotRun("--exec-command showed no process")
+        return inside
     first = target.pid(instance)
     parents: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -158,7 +161,8 @@ def _as_user(process: Process, root: str, starts: list[str], borders: set[str]) 
         try:
             _take_user(process)
             found = list(_walk(descriptor, starts, borders))
-            os.write(writer, json.dumps(found[:1000]).encode()[:60_000])
+            with os.fdopen(writer, "wb") as pipe:
+                pipe.write(json.dumps(found[:1000]).encode())
         finally:
             os._exit(0)
     os.close(writer)

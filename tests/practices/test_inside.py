@@ -1,0 +1,34 @@
+"""What the suite reads from the kernel, where there is more of it, or less, than on a tidy machine."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.practices.check import NotRun
+from tests.practices.inside import Mount, processes, writable_folders
+from tests.practices.target import Commands, Instance, Limits, Paths, Target
+
+INSTANCE = Instance(1, "http://localhost", "", pid=str(os.getpid()))
+
+
+def target(instance: Instance, **commands: str) -> Target:
+    paths = Paths("/", None, None, None, None, None, None, None)
+    return Target([instance], paths, Commands(**commands), Limits(1, 1, 1, 1))
+
+
+def test_many_folders_with_long_names_are_told(tmp_path: Path) -> None:
+    """Not with more than a pipe holds, either."""
+    for number in range(400):
+        (tmp_path / f"{number:03}{'x' * 240}").mkdir()
+    found = writable_folders(target(INSTANCE), INSTANCE, [Mount(str(tmp_path), "ext4", is_read_only=False)])
+    assert len(found) == 401
+
+
+@pytest.mark.parametrize("engine", [f"{shlex.quote(sys.executable)} -c 'pass'", "false"])
+def test_an_engine_that_shows_no_process_proves_nothing(engine: str) -> None:
+    instance = Instance(1, "http://localhost", "")
+    with pytest.raises(NotRun):
+        processes(target(instance, inside=engine), instance)
