@@ -30,20 +30,23 @@ RUN find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
       -x '/(test|idlelib|tkinter|turtledemo|pydoc_data|lib2to3|site-packages|dist-packages)/' \
       "$(python3 -c 'import os; print(os.path.dirname(os.__file__))')"
 COPY --from=build /app /app
+ENV PATH=/app/bin:${PATH} \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
 ARG VERSION=0+unknown
 ARG REVISION=unknown
 ARG SOURCE=unknown
+# What can't be imported is no image. And podman's cache asks for the arguments' values at a RUN only: without one here,
+# LABEL and ENV below would be those of an earlier build.
+RUN python -c "import service.__main__"
 LABEL org.opencontainers.image.title="seatrial" \
       org.opencontainers.image.description="A small service that shows how a container is operated" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.source="${SOURCE}"
-ENV PATH=/app/bin:${PATH} \
-    PYTHONDONTWRITEBYTECODE=1 \
-    VERSION=${VERSION} \
+ENV VERSION=${VERSION} \
     REVISION=${REVISION}
-WORKDIR /app
 # A number: Kubernetes can tell that it is not root (runAsNonRoot). Any other number serves as well.
 USER 10001:10001
 EXPOSE 8080 9090

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PODMAN = ("podman", "--runtime", "runc")
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # of this machine: the build's downloads may pass its proxy
 USER = "10001:10001"
+SOURCE = "https://git.example/seatrial"
 CONFINED = (
     *("--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
     *("--memory", "200m", "--memory-swap", "200m", "--cpus", "1", "--pids-limit", "64"),
@@ -36,10 +37,11 @@ def base() -> str:
     return subprocess.run([script], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def build(name: str, *flags: str, folder: str = ".") -> str:
+def build(name: str, *flags: str, folder: str = ".", source: str = SOURCE) -> str:
     """Build the image of a folder as ``make image`` does; what the script prints at last."""
     all_flags = ("--network", "host", "--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", *flags)
     variables = {"IMAGE": name, "BASE": base(), "BUILDER": " ".join(PODMAN), "BUILD_FLAGS": " ".join(all_flags)}
+    variables["SOURCE"] = source
     script = ROOT / "scripts" / "image.sh"
     done = subprocess.run(
         [script, folder],

@@ -5,12 +5,14 @@ import json
 import os
 import re
 import stat
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.container.podman import base, build, podman
+from tests.container.podman import ROOT, SOURCE, base, build, podman
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -45,11 +47,33 @@ def test_its_settings(image: str) -> None:
         "VERSION",
         "REVISION",
     }
-    labels = {key.removeprefix("org.opencontainers.image."): value for key, value in config["Labels"].items()}
-    assert labels["licenses"] == "Apache-2.0"
-    assert labels["version"] == "0.1.0"
-    assert re.fullmatch(r"[0-9a-f]{40}(-changed)?", labels["revision"])
-    assert labels["source"]
+
+
+def labels(image: str) -> dict[str, str]:
+    """Its labels, without what all their names begin with."""
+    [described] = json.loads(podman("image", "inspect", image))
+    return {key.removeprefix("org.opencontainers.image."): value for key, value in described["Labels"].items()}
+
+
+def test_its_labels(image: str) -> None:
+    found = labels(image)
+    assert found["licenses"] == "Apache-2.0"
+    assert found["version"] == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    revision = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    assert found["revision"].removesuffix("-changed") == revision.strip()
+    assert found["source"] == SOURCE
+
+
+def test_its_labels_are_of_this_build_though_all_else_comes_from_the_cache(image: str) -> None:
+    other = "localhost/seatrial-test:labels"
+    build(other, source="https://git.example/fork")
+    try:
+        assert labels(other)["source"] == "https://git.example/fork"
+        assert labels(other)["revision"] == labels(image)["revision"]
+    finally:
+        podman("image", "rm", other)
 
 
 def test_it_is_small(image: str) -> None:
