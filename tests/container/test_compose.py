@@ -36,8 +36,14 @@ class Topology:
     redis_pid: int
 
 
+# What the topology takes from the file for a replica, and what only an engine of compose can do with it.
+TAKEN = {"cap_drop", "deploy", "environment", "healthcheck", "read_only", "secrets", "security_opt", "user"}
+LEFT = {"build", "depends_on", "image", "init", "networks", "restart", "stop_grace_period"}
+
+
 def confined(described: dict[str, Any]) -> list[str]:
-    """podman's options for what the compose file says; a key that this does not know is no error, but has no effect."""
+    """podman's options for what the compose file says. A key that nobody has thought of is an error."""
+    assert described.keys() <= TAKEN | LEFT, f"this topology does not know {sorted(described.keys() - TAKEN - LEFT)}"
     limits = described["deploy"]["resources"]["limits"]
     options = ["--cpus", limits["cpus"], "--memory", limits["memory"].lower(), "--pids-limit", str(limits["pids"])]
     options += [

@@ -80,6 +80,24 @@ def test_every_process_is_without_rights(container: Container) -> None:
         assert status["Seccomp"] == "2"  # a filter
 
 
+def test_its_limits_are_in_force(container: Container) -> None:
+    """As the kernel says it in there, by control groups of version 1 or 2."""
+    found = container.python(
+        """
+import json, pathlib
+def first_word(*names):
+    paths = [pathlib.Path("/sys/fs/cgroup", name) for name in names]
+    return next(path.read_text().split()[0] for path in paths if path.exists())
+print(json.dumps([
+    first_word("memory/memory.limit_in_bytes", "memory.max"),
+    first_word("pids/pids.max", "pids.max"),
+    first_word("cpu/cpu.cfs_quota_us", "cpu.max"),
+]))
+"""
+    )
+    assert found == [str(MEMORY), "64", "100000"]  # microseconds of each 100000: one CPU
+
+
 def test_the_service_itself_is_the_first_process(container: Container) -> None:
     """A shell in front would not hand on SIGTERM."""
     command = Path(f"/proc/{container.pids[0]}/cmdline").read_bytes().split(b"\0")

@@ -21,8 +21,11 @@ PASSWORD = "the-word-of-the-session-store"
 
 
 @contextlib.contextmanager
-def containers(image: str, folder: Path) -> Iterator[Scene]:
-    """Two of them, on a Redis and an emulator, and the suite's options to do everything to them."""
+def containers(image: str, folder: Path, *more: str) -> Iterator[Scene]:
+    """Two of them, on a Redis and an emulator, and the suite's options to do everything to them.
+
+    ``more``: options of the engine.
+    """
     name = f"seatrial-practices-{os.getpid()}"
     engine = shlex.join(PODMAN)
     with fleet(folder) as processes, fake_gcs(folder) as gcs, contextlib.ExitStack() as stack:
@@ -50,7 +53,7 @@ def containers(image: str, folder: Path) -> Iterator[Scene]:
             }
             environ = [f"--env={key}={value}" for key, value in settings.items()]
             options = ["--network", "host", "--user", USER, *CONFINED, "--volume", f"{secret.parent}:/run/secrets:ro"]
-            podman("run", "--detach", "--name", f"{name}-{number}", *options, *environ, image)
+            podman("run", "--detach", "--name", f"{name}-{number}", *options, *more, *environ, image)
             stack.callback(podman, "rm", "--force", "--time", "1", "--ignore", f"{name}-{number}")
         for port in ports:
             wait_until("both listen", lambda port=port: accepts_connections(port))  # type: ignore[misc] # bound now
@@ -79,15 +82,27 @@ def containers(image: str, folder: Path) -> Iterator[Scene]:
 def test_the_image_keeps_every_practice(image: str, tmp_path: Path) -> None:
     with containers(image, tmp_path) as ours:
         run = ours.conform()
+        from_inside = ours.conform("--only=2d,6a", "--pid-command=")
     print(run.table)
     assert run.rows("broken") == set(), run.table
     assert run.code == 0
     assert {"1a", "2a", "2b", "2d", "2e", "4a", "5a", "5b", "6a", "6c", "session", "stop"} <= run.rows("ok")
+    assert from_inside.rows("ok") == {"2d", "6a"}, from_inside.table  # by --exec-command alone
 
 
 def test_an_image_started_as_root_is_told_so(image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, broken in one place: so the suite really looks into the container."""
     monkeypatch.setattr("tests.container.test_practices.USER", "0:0")
     with containers(image, tmp_path) as rooted:
-        run = rooted.conform("--only=6a,2d")
-    assert run.rows("broken") == {"6a"}, run.table
+        runs = [rooted.conform("--only=6a,2d", *more) for more in ((), ("--pid-command=",))]
+    for run in runs:
+        assert run.rows("broken") == {"6a"}, run.table
+
+
+def test_a_shell_as_process_1_swallows_the_signal(image: str, tmp_path: Path) -> None:
+    """Shell form for real. What is more than one command is not replaced by the shell, whichever shell it is."""
+    shell_form = '["/bin/sh", "-c", "python -m service; exit $?"]'
+    with containers(image, tmp_path, "--entrypoint", shell_form) as deaf:
+        run = deaf.conform("--only=stop", "--grace=8")
+    assert run.rows("broken") == {"stop"}, run.table
+    assert "so that no shell stands before it as PID 1" in run.broken("stop")
