@@ -6,9 +6,11 @@ import http.client
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.conftest import FIGURE
 from tests.harness.gcs import create_bucket, fake_gcs
 from tests.harness.http import Answer, Visitor
 from tests.harness.nginx import nginx
@@ -135,7 +137,7 @@ def serves(instances: Scene, name: str) -> bool:
     return False
 
 
-def test_killed_each_second_nothing_is_lost(tmp_path: Path) -> None:
+def test_killed_each_second_nothing_is_lost(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     with contextlib.ExitStack() as stack:
         emulator = stack.enter_context(fake_gcs(tmp_path))
         create_bucket(emulator, "files")
@@ -168,10 +170,12 @@ def test_killed_each_second_nothing_is_lost(tmp_path: Path) -> None:
     answered = sum(client.ledger.answered for client in clients)
     retried = sum((client.ledger.retried for client in clients), Counter[str]())
     visits, files = sum(client.last for client in counting), sum(len(client.kept) for client in uploading)
-    print(
-        f"{kills} kills in {SECONDS:g} s: {answered} answers, tried again {dict(retried)}, "
-        f"{visits} visits and {files} files, none lost"
-    )
     assert [wrong for client in clients for wrong in client.ledger.wrong] == []
     assert kills >= SECONDS / 3
     assert sum(retried.values()) > 0, "no kill was felt: nothing is proved"
+    told = ", ".join(f"{number} for {why}" for why, number in sorted(retried.items()))
+    record_property(
+        FIGURE,
+        f"{kills} kills in {SECONDS:g} s, {answered} answers, tried again {told}; "
+        f"{visits} visits and {files} files, none lost",
+    )
