@@ -23,7 +23,8 @@ case ${1:-} in
       chmod 444 "$secret.new"
       mv "$secret.new" "$secret"
     fi
-    docker compose "${profiles[@]}" up --build --detach --wait
+    BUILDER=docker scripts/image.sh # as make image builds it: with its version and revision
+    docker compose "${profiles[@]}" up --detach --wait
     echo "Open http://localhost:${PORT:-8080}/ (Prometheus: http://localhost:${PROMETHEUS_PORT:-9090}/); make down ends it"
     ;;
   down)
