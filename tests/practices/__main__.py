@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import tests.practices
 from tests.practices import report
-from tests.practices.check import run_checks
+from tests.practices.check import Result, run_checks
 from tests.practices.http import Call
 from tests.practices.rows import ROWS
 from tests.practices.target import Beside, CommandFailed, Commands, Instance, Limits, Paths, Target, unreachable
@@ -48,16 +48,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     target.progress = progress = Progress(shown=not options.quiet)
     load_rows()
+    found: list[Result] = []
+    given_up = ""
     try:
-        results = report.in_order(run_checks(target, only, target.progress))
+        found.extend(run_checks(target, only, target.progress))  # what came before an exception stays
     except KeyboardInterrupt:
         print("\ninterrupted: an instance or the store may be stopped still", file=sys.stderr)
         return 130
     except CommandFailed as error:
-        print(f"\nthe run was given up: {target.hidden(str(error))}", file=sys.stderr)
-        return 2
+        given_up = target.hidden(str(error))
+    results = report.in_order(found)
     progress.clear()
     print(report.table(results))
+    if given_up:
+        print(f"the run was given up, and the table ends early: {given_up}", file=sys.stderr)
+        return 2
     if options.json:
         report.write_json(results, options.json)
     if options.junit:
@@ -172,6 +177,9 @@ def _target(options: argparse.Namespace) -> Target:
         Instance(number, base.rstrip("/"), ops.rstrip("/"), pid, log)
         for number, (base, ops, pid, log) in enumerate(zip(bases, *columns.values(), strict=True), 1)
     ]
+    for path in filter(None, (options.json, options.junit)):
+        if not path.parent.is_dir():
+            raise ValueError(f"there is no folder {path.parent}")
     secrets = [line for path in _list(options.secret_file) for line in Path(path).read_text().split()]
     if any(len(secret) < 6 for secret in secrets):
         raise ValueError("--secret-file: a secret of fewer than 6 characters would be found in words")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.practices.check import Broken, NotRun, Stage, check
-from tests.practices.target import MOST_LOG, Target, ask
+from tests.practices.target import Target, ask, tail
 
 PARTS, LINES = 5, 200  # so many lines between two rotations
 WAIT = 15.0  # seconds for the last line to come out
@@ -48,11 +48,10 @@ def ledger(target: Target) -> Ledger:
 
     def look() -> Ledger:
         came_out: dict[int, list[bytes]] = {}
-        with Path(target.beside.log).open("rb") as file:
-            for line in file.read(MOST_LOG).splitlines():
-                match = _LEDGER.search(line)
-                if match and int(match[1]) in went_in:
-                    came_out.setdefault(int(match[1]), []).append(line)
+        for line in tail(Path(target.beside.log)).splitlines():
+            match = _LEDGER.search(line)
+            if match and int(match[1]) in went_in:
+                came_out.setdefault(int(match[1]), []).append(line)
         return Ledger(went_in, came_out)
 
     target.wait_until(lambda: not look().missing, WAIT)

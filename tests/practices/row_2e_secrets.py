@@ -4,7 +4,7 @@ import secrets
 import time
 from pathlib import Path
 
-from tests.practices.check import Broken, Stage, check
+from tests.practices.check import Broken, NotRun, Stage, check
 from tests.practices.http import Client, NoAnswer
 from tests.practices.target import Target
 
@@ -78,7 +78,10 @@ def own_secrets_are_not_served(target: Target) -> str:
 @check("2e", "Secrets that the service was given are not in its command line.", needs=("pid", "secrets"))
 def own_secrets_are_no_arguments(target: Target) -> str:
     for instance in target.instances:
-        line = Path(f"/proc/{target.pid(instance)}/cmdline").read_bytes()
+        try:
+            line = Path(f"/proc/{target.pid(instance)}/cmdline").read_bytes()
+        except OSError as error:
+            raise NotRun(f"{error.filename} can't be read: {error.strerror}") from None
         if any(secret.encode() in line for secret in target.secrets):
             saw = f"instance {instance.number} has a secret among its arguments, where every process can read it"
             raise Broken(saw, "give secrets as files")

@@ -1,8 +1,11 @@
 """The service under test: where it answers, and what may be done with it."""
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -184,16 +187,9 @@ class Target:
 
     # What may be done
 
-    def stop(self, instance: Instance) -> "subprocess.Popen[bytes]":
-        """Begin to end it as the platform does. The command may take as long as the end."""
-        return subprocess.Popen(
-            self.commands.stop.replace("{instance}", str(instance.number)),
-            shell=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+    def stop(self, instance: Instance) -> "Stopping":
+        """Begin to end it as the platform does."""
+        return Stopping(self.commands.stop.replace("{instance}", str(instance.number)))
 
     def kill(self, instance: Instance) -> bool:
         """End it without a word. Whether it was seen gone."""
@@ -243,11 +239,10 @@ class Target:
         return False
 
     def log(self, instance: Instance) -> bytes:
-        """Its log so far."""
+        """Its log so far, or the last lines of a very long one."""
         if instance.log:
-            with Path(instance.log).open("rb") as file:
-                return file.read(MOST_LOG)
-        return self.run(self.commands.log, instance)
+            return tail(Path(instance.log))
+        return _whole_lines(self.run(self.commands.log, instance))
 
     def pid(self, instance: Instance) -> int:
         """Its process id on this machine."""
@@ -268,7 +263,7 @@ class Target:
         if done.returncode != 0:
             words = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[-300:]
             raise CommandFailed(f"exit code {done.returncode}: {command}: {words}")
-        return done.stdout[:MOST_LOG]
+        return done.stdout
 
     @staticmethod
     def wait_until(test: Callable[[], bool], seconds: float) -> bool:
@@ -279,6 +274,50 @@ class Target:
                 return False
             time.sleep(0.05)
         return True
+
+
+class Stopping:
+    """A stop command at work. It may take as long as the end, and what it began may live on."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 -- closed in end()
+        self._process = subprocess.Popen(
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=self._words,
+            stderr=self._words,
+            start_new_session=True,
+        )
+
+    def check(self) -> None:
+        """CommandFailed, with its last words, where it has failed already."""
+        if self._process.poll():
+            self._words.seek(0)
+            words = self._words.read()[-300:].decode("utf-8", "replace").strip()
+            raise CommandFailed(f"exit code {self._process.returncode}: {self._command}: {words}")
+
+    def end(self, seconds: float) -> None:
+        """Wait for it so long, then end it."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._words.close()
+
+
+def tail(path: Path) -> bytes:
+    """The lines at the end of a file, as many as are read of a log."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - MOST_LOG - 1))
+        return _whole_lines(file.read())
+
+
+def _whole_lines(log: bytes) -> bytes:
+    """The last MOST_LOG bytes, without the line that they cut."""
+    return log if len(log) <= MOST_LOG else log[-MOST_LOG:].partition(b"\n")[2]
 
 
 def unreachable(url: str) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socketserver
 import subprocess
@@ -163,6 +164,8 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
         nothing = conform("--base-url", service.app_url, "--only", "7")
         routes = ("--visits-path", "/visit", "--files-path", "/uploads", "--session-path", "/")
         wrong = conform("--base-url", service.app_url, "--ops-url", service.ops_url, *routes)
+        commands = ("--stop-command", "no-such-engine stop", "--start-command", "true", "--notice", "1")
+        failed = conform("--base-url", service.app_url, "--ops-url", service.ops_url, "--only", "5a,stop", *commands)
     assert done.returncode == 0, done.stdout
     assert (nothing.returncode, "nothing was run" in nothing.stderr) == (2, True)
     assert wrong.returncode == 0, wrong.stdout  # a route that is not there is no broken practice
@@ -172,8 +175,13 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
     suite = ET.parse(report).getroot()
     assert suite.get("failures") == "0"
     assert int(suite.get("skipped") or 0) == len(suite.findall("testcase/skipped")) > 10
+    assert failed.returncode == 2, failed.stdout
+    assert re.search("given up.*exit code 127: no-such-engine stop: .*not found", failed.stderr)
+    assert "ok       Liveness answers 200" in failed.stdout, "what was found before is told"
+    assert "BROKEN" not in failed.stdout
     for options, words in (
         ((), "give --base-url"),
+        (("--base-url", "http://localhost", "--json", "/nowhere/report"), "there is no folder /nowhere"),
         (("--base-url", "localhost:80"), "is no address"),
         (("--base-url", "http://localhost", "--only", "9z"), "there is no row '9z'"),
         (("--base-url", "http://localhost", "--log", "/nowhere"), "there is no file /nowhere"),

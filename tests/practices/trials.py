@@ -1,7 +1,5 @@
 """What disturbs the service: each trial is run once, and what it saw is judged by several rows."""
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -245,6 +243,7 @@ def stop(target: Target) -> Stop:
         try:
             loading.done.wait(notice)
             loading.join()
+            command.check()
         finally:
             second_half.set()
         uploading.join()
@@ -254,9 +253,7 @@ def stop(target: Target) -> Stop:
     if found.ended_after is None and target.commands.kill:
         target.kill(instance)
     # Its listeners may be gone before it is: a command that waits for the end says when it may be started again.
-    if not target.wait_until(lambda: command.poll() is not None, target.limits.grace):
-        os.killpg(command.pid, signal.SIGKILL)
-    command.wait()
+    command.end(target.limits.grace)
     target.start(instance)
     return found
 

@@ -1,4 +1,4 @@
-"""What the suite reads from the kernel, where there is more of it, or less, than on a tidy machine."""
+"""What the suite reads of processes and logs, where there is more of it, or less, than on a tidy machine."""
 
 import os
 import shlex
@@ -32,3 +32,16 @@ def test_an_engine_that_shows_no_process_proves_nothing(engine: str) -> None:
     instance = Instance(1, "http://localhost", "")
     with pytest.raises(NotRun):
         processes(target(instance, inside=engine), instance)
+
+
+def test_the_end_of_a_long_log_is_read_in_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last request stands at the end."""
+    monkeypatch.setattr("tests.practices.target.MOST_LOG", 20)
+    log = tmp_path / "log"
+    log.write_bytes(b"one\n" * 10_000 + b"a line of some length\nthe last\n")
+    named = Instance(1, "http://localhost", "", log=str(log))
+    assert target(named).log(named) == b"the last\n"
+    told = Instance(1, "http://localhost", "")
+    assert target(told, log=f"cat {shlex.quote(str(log))}").log(told) == b"the last\n"
+    log.write_bytes(b"all of it\n")
+    assert target(named).log(named) == b"all of it\n"
