@@ -66,6 +66,18 @@ def test_an_agent_that_follows_the_path_only_is_red(tmp_path: Path) -> None:
     assert statuses(checks, "4b") == {"not run"}
 
 
+def test_lines_that_come_out_as_they_are_are_red(tmp_path: Path) -> None:
+    """As from an agent that only copies."""
+    with tomcat(tmp_path) as running:
+        log = running.logs / f"catalina.{time.strftime('%Y-%m-%d', time.gmtime())}.log"
+        options = ledger_options(running, log)
+        checks = conform(tmp_path, running, *options, "--rotate-command", "true")
+    [raw] = [check for check in checks if check["status"] == "broken"]
+    assert raw["check"] == "1b.lines_are_records"
+    assert "came out as" in raw["saw"]
+    assert "one JSON object a line" in raw["do"]
+
+
 def test_an_exporter_that_does_not_reach_the_application_is_red(tmp_path: Path) -> None:
     with tomcat(tmp_path, *jmx_options(free_port())) as running, jmx_exporter(tmp_path, free_port()) as exporter:
         checks = conform(tmp_path, running, "--exporter-url", exporter)
