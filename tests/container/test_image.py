@@ -76,6 +76,25 @@ def test_its_labels_are_of_this_build_though_all_else_comes_from_the_cache(image
         podman("image", "rm", other)
 
 
+@pytest.mark.parametrize(
+    ("folder", "copied"),
+    [(".", {"requirements.txt", "service"}), ("sidecars/log-agent", {"requirements.txt", "log_agent"})],
+)
+def test_a_build_is_sent_nothing_but_what_is_copied(tmp_path: Path, folder: str, copied: set[str]) -> None:
+    """What .dockerignore lets through, seen by a build that copies all of it."""
+    everything = "localhost/seatrial-test:context"
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    podman("build", "--quiet", "--tag", everything, "--file", str(tmp_path / "Dockerfile"), str(ROOT / folder))
+    try:
+        sent = Path(podman("image", "mount", everything))
+        names = [name for name, _, _ in entries(sent)]
+        assert {name.partition("/")[0] for name in names} == copied
+        assert not [name for name in names if "__pycache__" in name]
+    finally:
+        podman("image", "umount", everything)
+        podman("image", "rm", everything)
+
+
 def test_it_is_small(image: str) -> None:
     over = int(podman("image", "inspect", "--format", "{{.Size}}", image)) - int(
         podman("image", "inspect", "--format", "{{.Size}}", base())
