@@ -134,7 +134,7 @@ class Client:
             sent.setdefault("Content-Length", "0")
         try:
             connection = self._connected(time.monotonic() + self._seconds)
-            connection.request(method, path, body=body, headers=sent)
+            connection.request(method, urlsplit(self.base_url).path + path, body=body, headers=sent)
             response = connection.getresponse()
             content = response.read(MOST + 1)
         except (OSError, http.client.HTTPException, ValueError) as error:

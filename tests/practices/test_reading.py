@@ -1,15 +1,17 @@
 """What the suite reads of processes and logs, where there is more of it, or less, than on a tidy machine."""
 
+import http.server
 import os
 import shlex
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests.practices.check import NotRun
 from tests.practices.inside import Mount, processes, writable_folders
-from tests.practices.target import Commands, Instance, Limits, Paths, Target
+from tests.practices.target import Commands, Instance, Limits, Paths, Target, ask
 
 INSTANCE = Instance(1, "http://localhost", "", pid=str(os.getpid()))
 
@@ -32,6 +34,30 @@ def test_an_engine_that_shows_no_process_proves_nothing(engine: str) -> None:
     instance = Instance(1, "http://localhost", "")
     with pytest.raises(NotRun):
         processes(target(instance, inside=engine), instance)
+
+
+def test_the_path_of_an_address_goes_before_every_route() -> None:
+    """As behind an ingress that gives a service a prefix."""
+
+    class Echo(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(self.path.encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 -- its name in the class above
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            base = f"http://127.0.0.1:{server.server_address[1]}"
+            assert ask(f"{base}/shop", "/health").text == "/shop/health"
+            assert ask(base, "/health").text == "/health"
+        finally:
+            server.shutdown()
+            thread.join(10)
 
 
 def test_the_end_of_a_long_log_is_read_in_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
