@@ -101,7 +101,8 @@ def test_the_careless_is_red_in_each_check_that_no_twin_breaks(tmp_path: Path, o
     with scene(tmp_path, object_store, CARELESS) as careless:
         run = careless.conform("--only=1a,2e,5a,session")
     print(run.table)
-    assert run.red >= RED_ON_THE_CARELESS, run.table
+    needs_pid = {"2e.own_secrets_are_no_arguments"}
+    assert run.red >= RED_ON_THE_CARELESS - (needs_pid if NEEDS_ISOLATION else set()), run.table
     assert PASSWORD not in run.table
 
 
