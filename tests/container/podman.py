@@ -27,7 +27,11 @@ CONFINED = (
 
 def podman(*arguments: str) -> str:
     """What a podman command prints. CalledProcessError with its words where it fails."""
-    done = subprocess.run([*PODMAN, *arguments], check=True, stdout=subprocess.PIPE, text=True, timeout=600)
+    try:
+        done = subprocess.run([*PODMAN, *arguments], check=True, capture_output=True, text=True, timeout=600)
+    except subprocess.CalledProcessError as error:
+        error.add_note(error.stderr)
+        raise
     return done.stdout.strip()
 
 
