@@ -46,7 +46,9 @@ def check(name: str) -> str:
 def content_disposition(name: str, *, inline: bool) -> str:
     """The header's value in both forms (RFC 6266 §4.3 and appendix D): plain for old clients, RFC 8187 for the rest."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    plain = "".join("_" if c in '"\\%' or not 32 <= ord(c) < 127 else c for c in plain) or "file"
+    # Decomposed, a name may be a path (U+FF0F is a slash then): no old client is to take it for one.
+    plain = "".join("_" if c in '"\\%/' or not 32 <= ord(c) < 127 else c for c in plain)
+    plain = "file" if plain in ("", ".", "..") else plain
     # RFC 8187 §3.2.1: attr-char; quote() keeps "-._~" and letters, digits.
     kind = "inline" if inline else "attachment"
     return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='!#$&+^`|')}"

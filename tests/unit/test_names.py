@@ -79,6 +79,16 @@ def test_content_disposition_has_both_forms() -> None:
     assert 'filename="file"' in names.content_disposition("日本", inline=False)
 
 
+@pytest.mark.parametrize(
+    ("look_alike", "plain"),
+    [("../../pwd", ".._.._pwd"), ("..", "file"), (".", "file"), ('";x="', "_;x=_"), ("\\\\host", "__host")],
+)
+def test_the_plain_form_is_no_path_though_the_name_looks_like_one(look_alike: str, plain: str) -> None:
+    """In full-width letters a name may be one; compatibility decomposition makes ASCII of it."""
+    name = "".join(chr(ord(c) + 0xFEE0) for c in look_alike)
+    assert f'filename="{plain}";' in names.content_disposition(names.check(name), inline=False)
+
+
 @given(st.text(min_size=1, max_size=80))
 def test_any_name_makes_one_safe_header_that_gives_the_name_back(text: str) -> None:
     try:
@@ -87,7 +97,8 @@ def test_any_name_makes_one_safe_header_that_gives_the_name_back(text: str) -> N
         return
     header = names.content_disposition(name, inline=False)
     match = re.fullmatch(
-        r"attachment; filename=\"([ !#-$&-\[\]-~]*)\"; filename\*=UTF-8''([A-Za-z0-9!#$&+^`|%._~-]*)", header
+        r"attachment; filename=\"(?!\.{1,2}\")([ !#-$&-.0-\[\]-~]*)\"; filename\*=UTF-8''([A-Za-z0-9!#$&+^`|%._~-]*)",
+        header,
     )
     assert match, header
     assert unquote(match[2]) == name
