@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         for fault in error.faults:
             log.critical(fault)
+        _warn()
         return 2
     logs.configure(settings)
-    for sentence in misspelt(os.environ):
-        log.warning(sentence)
+    _warn()
     if options.check:
         return _check(settings)
     from service.server import CannotListen, serve  # noqa: PLC0415 -- not needed for what comes before
@@ -62,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.critical("%s", error)
         return 1
     return 0
+
+
+def _warn() -> None:
+    """Also where settings are missing: a misspelt name may be why."""
+    for sentence in misspelt(os.environ):
+        log.warning(sentence)
 
 
 def _check(settings: Settings) -> int:

@@ -254,8 +254,8 @@ def misspelt(environ: Mapping[str, str]) -> list[str]:
     known = setting_fields()
     found = []
     for name in sorted(set(environ) - set(known) - {"SETTINGS_DIR"}):
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.88)
-        if close and close[0] not in environ:
+        close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.88)
+        if close and not environ.get(close[0]):
             found.append(f"{name} is no setting; did you mean {close[0]}?")
     return found
 

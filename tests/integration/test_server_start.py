@@ -171,6 +171,16 @@ def test_a_name_that_is_nearly_a_setting_is_a_warning(tmp_path: Path) -> None:
     assert "SESSION_TIMOUT is no setting; did you mean SESSION_TIMEOUT?" in messages
 
 
+@pytest.mark.parametrize("misspelt", ["SESION_URL", "session_url"])
+def test_a_setting_that_is_missing_because_its_name_is_misspelt_is_told_so(tmp_path: Path, misspelt: str) -> None:
+    service = run(tmp_path, SESSION_URL="", **{misspelt: "memory://"})
+    assert service.exit_code == 2
+    assert [record["message"] for record in service.log] == [
+        "SESSION_URL must be set; see docs/settings.md",
+        f"{misspelt} is no setting; did you mean SESSION_URL?",
+    ]
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_store_that_can_not_be_set_up_ends_the_service(tmp_path: Path, workers: str) -> None:
     """A restart would not help, so workers are not started again and again."""
