@@ -6,7 +6,12 @@ set -euo pipefail
 export HOST=${HOST:-127.0.0.1}
 export PORT=${PORT:-8080}
 export OPS_PORT=${OPS_PORT:-9090}
-export ALLOWED_HOSTS=${ALLOWED_HOSTS:-localhost,127.0.0.1,[::1]}
+case $HOST in # what a browser on this machine calls it
+  127.0.0.1 | 0.0.0.0 | ::1 | ::) name=localhost ;;
+  *:*) name="[$HOST]" ;;
+  *) name=$HOST ;;
+esac
+export ALLOWED_HOSTS=${ALLOWED_HOSTS:-localhost,127.0.0.1,[::1],$name}
 export COOKIE_SECURE=${COOKIE_SECURE:-false}
 export SHUTDOWN_DELAY=${SHUTDOWN_DELAY:-0s}
 export SESSION_URL=${SESSION_URL:-memory://}
@@ -18,5 +23,9 @@ if [ -z "${LOG_FORMAT:-}" ] && [ -t 1 ]; then
   export LOG_FORMAT=text
 fi
 
-echo "Open http://localhost:$PORT/ (metrics and health: http://localhost:$OPS_PORT/metrics); Ctrl-C ends it"
+if [ "$PORT" = 0 ] || [ "$OPS_PORT" = 0 ]; then
+  echo 'Open the address after "listening:" below; Ctrl-C ends it'
+else
+  echo "Open http://$name:$PORT/ (metrics and health: http://$name:$OPS_PORT/metrics); Ctrl-C ends it"
+fi
 exec "${PYTHON:-python3}" -m service
