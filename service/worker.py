@@ -42,7 +42,7 @@ CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
 READ = 16 * 1024
 SIOCOUTQNSD = 0x894B  # linux/sockios.h
 
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 _OLD = re.compile(rb"[^\r\n]* HTTP/1\.0\r\n")
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 

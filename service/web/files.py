@@ -90,7 +90,8 @@ class Files:
             raise Problem(400, "A part of a file can't be stored; send it whole (RFC 9110 §14.5).")
         chunks = body.stream(length=length, limit=self._settings.max_upload_bytes)
         content_type = declared_type(request.headers)
-        info, is_new = self.write(name, chunks, length, content_type=content_type, headers=request.headers)
+        with self.transfer():
+            info, is_new = self.write(name, chunks, length, content_type=content_type, headers=request.headers)
         document = json.dumps(_describe(info, name))
         return Response(
             document, 201 if is_new else 200, {"ETag": conditions.etag(info)}, content_type="application/json"
@@ -101,28 +102,28 @@ class Files:
     ) -> tuple[ObjectInfo, bool]:
         """Store ``chunks`` (``length`` bytes, if that is known) under a name that was checked; whether it is new.
 
-        ``headers``: what it depends on, If-Match and If-None-Match. Raises Problems and the parts' own errors.
+        Called within ``transfer()``. ``headers``: what it depends on, If-Match and If-None-Match. Raises Problems and
+        the parts' own errors.
         """
-        with self._transfer():
-            owner = owner_of_files()
-            key = _key(owner, name)
-            current = self._storage.stat(key)
-            if not conditions.write_is_allowed(headers, current):
-                raise PreconditionFailed
-            old_size = current.size if current else 0
-            reservation = self._quota.reserve(
-                owner, files=0 if current else 1, size=max(0, length - old_size) if length is not None else 0
-            )
-            try:
-                return self._store(
-                    key, chunks, length, content_type=content_type, current=current, reservation=reservation
-                ), current is None
-            except PreconditionFailed:
-                if "If-Match" in headers or "If-None-Match" in headers:
-                    raise
-                # Nobody asked for a condition, but nothing is overwritten unseen.
-                detail = "The file was changed by somebody else during the upload. Nothing of this one was kept."
-                raise Problem(409, detail, kind="changed-meanwhile") from None
+        owner = owner_of_files()
+        key = _key(owner, name)
+        current = self._storage.stat(key)
+        if not conditions.write_is_allowed(headers, current):
+            raise PreconditionFailed
+        old_size = current.size if current else 0
+        reservation = self._quota.reserve(
+            owner, files=0 if current else 1, size=max(0, length - old_size) if length is not None else 0
+        )
+        try:
+            return self._store(
+                key, chunks, length, content_type=content_type, current=current, reservation=reservation
+            ), current is None
+        except PreconditionFailed:
+            if "If-Match" in headers or "If-None-Match" in headers:
+                raise
+            # Nobody asked for a condition, but nothing is overwritten unseen.
+            detail = "The file was changed by somebody else during the upload. Nothing of this one was kept."
+            raise Problem(409, detail, kind="changed-meanwhile") from None
 
     def _store(
         self,
@@ -196,7 +197,7 @@ class Files:
         """The bytes as an iterator whose ``close()`` ends the transfer. Errors of the first bytes come from here."""
         if end - start <= SMALL:
             return iter([b"".join(self._storage.get(info, start, end))])
-        slot = self._transfer()
+        slot = self.transfer()
         slot.__enter__()
         try:
             source = self._storage.get(info, start, end)
@@ -221,7 +222,10 @@ class Files:
             raise ObjectNotFound
         self._quota.release(files=1, size=info.size)
 
-    def _transfer(self) -> "_Slot":
+    def transfer(self) -> "_Slot":
+        """A place among the transfers, as a context: for whatever reads or writes a large body. A 503 Problem where
+        there is none left.
+        """
         if not self._transfers.acquire(blocking=False):
             detail = "All places for transfers are taken just now. Please try again."
             raise Problem(503, detail, kind="busy", headers={"Retry-After": "1"})

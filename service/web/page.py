@@ -85,13 +85,14 @@ class Page:
         """Store the form's files, one after the other. The field ``replace`` before them says that they may replace."""
         headers = Headers({"If-None-Match": "*"})
         stored: list[str] = []
-        for part in multipart.parts(self._settings.max_total_bytes + ROOM_FOR_FORM):
-            if isinstance(part, tuple):
-                if part == ("replace", "yes"):
-                    headers = Headers()
-            elif part.name:  # a browser sends a part without a name where no file was chosen
-                self._store(part, headers, stored)
-                stored.append(part.name)
+        with self._files.transfer():  # the whole form is one, and may stall before its first file
+            for part in multipart.parts(self._settings.max_total_bytes + ROOM_FOR_FORM):
+                if isinstance(part, tuple):
+                    if part == ("replace", "yes"):
+                        headers = Headers()
+                elif part.name:  # a browser sends a part without a name where no file was chosen
+                    self._store(part, headers, stored)
+                    stored.append(part.name)
         if not stored:
             raise Problem(400, "No file was chosen.")
         return _back("files")

@@ -19,6 +19,10 @@ BEGINNINGS = {
     "half a request line": b"GET /api/inst",
     "half a head": b"GET /api/instance HTTP/1.1\r\nHost: a\r\nX-More: ",
     "half a body": head("PUT", "/api/session", "Content-Type: application/json", "Content-Length: 20") + b'{"name',
+    "half a body, zeros before its length": head(
+        "PUT", "/api/session", "Content-Type: application/json", f"Content-Length: {20:020}"
+    )
+    + b'{"name',
     "expects, then nothing": head("PUT", file_path("a"), "Content-Length: 20", "Expect: 100-continue"),
     "nothing": b"",
 }
@@ -206,6 +210,27 @@ def test_a_download_below_the_least_rate_is_ended(tmp_path: Path) -> None:
                 over.set()
                 sipping.join()
             assert int(gone["httpRequest"]["responseSize"]) < 20_000_000
+
+
+@pytest.mark.parametrize("framing", [f"Content-Length: {LARGE}", "Transfer-Encoding: chunked"])
+def test_stalled_forms_leave_threads_for_the_rest(tmp_path: Path, framing: str) -> None:
+    """A form with files is a transfer before its first file has come."""
+
+    def begin_form() -> RawClient:
+        client = RawClient(service.app_url)
+        client.send(head("POST", "/forms/upload", "Content-Type: multipart/form-data; boundary=b", framing))
+        return client
+
+    with running_service(tmp_path, THREADS="4", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
+        with begin_form(), begin_form():
+            wait_until("both hold a thread", lambda: active(service) == 2)
+            for _ in range(3):
+                with begin_form() as refused:
+                    answer = refused.answer()
+                    assert (answer.status, answer.kind, answer.headers["Connection"]) == (503, "busy", "close")
+            with Visitor(service.app_url) as visitor:
+                assert visitor.ask("POST", "/api/session/visits").status == 200
+                assert visitor.put("a", b"x").kind == "busy"
 
 
 def test_stalled_uploads_leave_threads_for_the_rest(tmp_path: Path) -> None:
