@@ -111,6 +111,7 @@ class Server(BaseApplication):  # type: ignore[misc] # of gunicorn
         return self._parts.in_flight.requests() if self._parts else []
 
     def _pre_request(self, _worker: Worker, request: Any) -> None:
+        request.version = min(request.version, (1, 1))  # what is answered in, too (RFC 9110 §6.2)
         request.should_close = partial(self._should_close, request, request.should_close)
         if request._expected_100_continue:
             # No 100 for what will be refused. And none for a small body, which is here: the worker has asked for it.
@@ -236,5 +237,5 @@ def _url(listener: socket.socket) -> str:
 def _declared_length(request: Any) -> int | None:
     for name, value in request.headers:
         if name == "CONTENT-LENGTH" and value.isdecimal():
-            return int(value[:18])
+            return int(value)
     return None

@@ -40,7 +40,7 @@ def declared_length(limit: int) -> int | None:
     raw = request.environ.get("CONTENT_LENGTH") or ""
     if not raw:
         return None if "HTTP_TRANSFER_ENCODING" in request.environ else 0
-    length = int(raw) if re.fullmatch(r"[0-9]{1,18}", raw) else -1
+    length = int(raw) if re.fullmatch(r"[0-9]{1,4000}", raw) else -1
     if length < 0:
         raise Problem(400, "Content-Length must be a number of bytes.")
     if length > limit:

@@ -96,6 +96,18 @@ def test_chunks_are_taken_with_extensions_and_trailers(client: RawClient) -> Non
     assert client.answer().status == 200
 
 
+def test_a_length_may_begin_with_zeros(client: RawClient) -> None:
+    """RFC 9110 §8.6: any number of digits."""
+    client.send(head("PUT", file_path("a"), f"Content-Length: {5:030}") + b"hello")
+    assert client.answer().json["size"] == 5
+
+
+def test_a_newer_client_is_answered_in_the_version_that_is_spoken_here(client: RawClient) -> None:
+    """RFC 9110 §6.2: the answer has the highest version that the server conforms to, and not the client's."""
+    client.send(b"GET /api/instance HTTP/1.9\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert client.wait_for_close().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_an_old_client_is_served(client: RawClient) -> None:
     client.send(b"GET /api/instance HTTP/1.0\r\n\r\n")
     answer = client.answer()
@@ -151,8 +163,9 @@ def test_a_large_body_that_is_expected_is_asked_for(client: RawClient, length: s
     assert client.answer().json["size"] == 100_000
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_sent(client: RawClient) -> None:
-    client.send(head("PUT", file_path("huge"), f"Content-Length: {MOST + 1}", "Expect: 100-continue"))
+@pytest.mark.parametrize("length", [MOST + 1, 10**18, 10**40], ids=["by one", "by far", "beyond any"])
+def test_a_body_that_is_too_large_is_refused_before_it_is_sent(client: RawClient, length: int) -> None:
+    client.send(head("PUT", file_path("huge"), f"Content-Length: {length}", "Expect: 100-continue"))
     answer = client.answer()
     assert (answer.status, answer.headers["Connection"]) == (413, "close")
     assert client.wait_for_close() == b""
@@ -187,7 +200,10 @@ def test_a_body_that_nobody_reads_does_not_cost_the_next_request(client: RawClie
         assert client.answer().status == 200
 
 
-@pytest.mark.parametrize("length", ["Content-Length: 20000", "Content-Length: 40000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    "length",
+    ["Content-Length: 20000", "Content-Length: 40000", f"Content-Length: {40000:030}", "Transfer-Encoding: chunked"],
+)
 def test_a_body_that_nobody_wants_is_not_waited_for(client: RawClient, length: str) -> None:
     """Waiting for it, only to throw it away, would hold a thread."""
     client.send(head("POST", "/api/session/visits", length))
