@@ -61,12 +61,10 @@ class Files:
 
     def list(self) -> dict[str, Any]:
         """One page of the visitor's files, in the order of the names' bytes. What to show is in the query."""
-        prefix = request.args.get("prefix", "")
+        prefix = names.check_prefix(request.args.get("prefix", ""))
         limit = request.args.get("limit", "100")
         if not re.fullmatch(r"[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= 1000:
             raise Problem(400, "limit must be a whole number from 1 to 1000.")
-        if prefix:
-            prefix = names.check(prefix)
         owner = session().get("owner")
         if owner is None:
             return {"files": [], "next_page_token": None, "usage": self._quota.usage({})}

@@ -43,6 +43,11 @@ def check(name: str) -> str:
     return name
 
 
+def check_prefix(prefix: str) -> str:
+    """What a name begins with, as ``check`` has it. Here "", "." and ".." are right: more comes after them."""
+    return prefix if prefix in ("", ".", "..") else check(prefix)
+
+
 def content_disposition(name: str, *, inline: bool) -> str:
     """The header's value in both forms (RFC 6266 §4.3 and appendix D): plain for old clients, RFC 8187 for the rest."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()

@@ -66,7 +66,7 @@ _DIGEST = _parameter(
     "sha-256 or sha-512 of the body (RFC 9530).",
     {"type": "string", "pattern": "^[a-z][a-z0-9-]*=:[A-Za-z0-9+/]+=*:$"},
 )
-_PREFIX = {"type": "string", "maxLength": 255, "pattern": rf"^(?!\.{{1,2}}$){_NOT_CONTROL}*$"}
+_PREFIX = {"type": "string", "maxLength": 255, "pattern": rf"^{_NOT_CONTROL}*$"}
 _FILE_HEADERS = {
     "ETag": {"description": "Changes with every write.", "schema": _TEXT},
     "Last-Modified": {"description": "When it was written.", "schema": _TEXT},

@@ -333,6 +333,14 @@ def test_listing_goes_page_by_page_in_order(stack: Stack, visitor: Visitor) -> N
         assert visitor.get("/api/files?" + query).status == 400, query
 
 
+def test_a_prefix_may_be_what_no_name_is(visitor: Visitor) -> None:
+    """Names may begin with dots."""
+    for name in (".profile", "...", "..a", "a"):
+        visitor.put(name, b"x")
+    for prefix, found in (("", 4), (".", 3), ("..", 2), ("...", 1)):
+        assert len(visitor.get(f"/api/files?prefix={prefix}").json["files"]) == found, prefix
+
+
 def test_only_pictures_are_shown_inline(visitor: Visitor) -> None:
     for given, shown, kind in (
         ("image/png", "image/png", "inline"),
