@@ -37,6 +37,8 @@ def headers(**fields: str) -> EnvironHeaders:
         ({"if_unmodified_since": "yesterday"}, True, True),
         ({"if_match": TAG, "if_unmodified_since": BEFORE}, True, False),  # If-Match goes first
         ({"if_match": TAG, "if_none_match": TAG}, False, False),
+        ({"if_match": '"x",' * 1000 + TAG}, True, False),  # however many they are
+        ({"if_none_match": '"x",' * 1000 + TAG}, False, True),
     ],
 )
 def test_writes(fields: dict[str, str], allowed: bool, allowed_where_there_is_none: bool) -> None:
@@ -71,6 +73,8 @@ def test_reads(fields: dict[str, str], status: int) -> None:
     ("value", "span"),
     [
         ("bytes=0-0", (0, 1)),
+        ("Bytes=0-0", (0, 1)),  # §14.1: a unit's name is case-insensitive
+        (f"bytes=0-{10**20}", (0, 1000)),
         ("bytes=0-999", (0, 1000)),
         ("bytes=500-", (500, 1000)),
         ("bytes=500-5000", (500, 1000)),
@@ -91,7 +95,9 @@ def test_ranges(value: str, span: tuple[int, int] | None) -> None:
     assert conditions.requested_range(headers(range=value), INFO) == span
 
 
-@pytest.mark.parametrize("value", ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=99999999999999999-"])
+@pytest.mark.parametrize(
+    "value", ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=99999999999999999-", f"bytes={10**20}-"]
+)
 def test_ranges_beyond_the_end_can_t_be_satisfied(value: str) -> None:
     with pytest.raises(ValueError, match="beyond"):
         conditions.requested_range(headers(range=value), INFO)
