@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import wait_until
 from tests.harness.redis import redis_server
 from tests.harness.service import Service, running_service
 
-RESTARTS = int(os.environ.get("SEATRIAL_RESTARTS", "4"))
+RESTARTS = int(os.environ.get("SEATRIAL_RESTARTS", "20"))
 DELAY = 1.0  # SHUTDOWN_DELAY, seconds
 UPLOAD = 3_000_000  # bytes
 
@@ -93,33 +95,26 @@ class Load:
                 yield response.status
 
 
-def test_no_request_fails_in_restarts_under_load(tmp_path: Path) -> None:
-    totals: Counter[str] = Counter()
-    visits = 0
-    with redis_server(tmp_path) as redis:
-        for number in range(RESTARTS):
-            workers = "2" if number % 2 else "1"
-            with running_service(
-                tmp_path, SESSION_URL=redis.url, SHUTDOWN_DELAY=f"{DELAY}s", WEB_CONCURRENCY=workers
-            ) as service:
-                load = Load(service)
-                wait_until("every client at work", lambda now=load: len(now.done) == 5)  # type: ignore[misc] # bound now
-                with Visitor(service.app_url) as probe:
-                    assert probe.get("/ready").status == 200
-                service.process.terminate()
-                wait_until("not ready", lambda up=service: not_ready(up))  # type: ignore[misc] # bound now
-                time.sleep(DELAY / 2)  # the load is to go on well into the delay, and to end within it
-                load.finish()
-                service.process.wait(60)
-                service.wait_for_end()
-                assert load.failed == []
-                assert service.exit_code == 0
-                assert service.stderr == b""
-                totals += load.done
-                logged = sum(r.get("httpRequest", {}).get("requestUrl", "").endswith("/visits") for r in service.log)
-                visits = load.done["keep-alive"] + load.done["keep-alive 2"]
-                assert logged == visits
-    print(f"{RESTARTS} restarts, requests {dict(totals)}, failed 0")
+@pytest.mark.parametrize("number", range(RESTARTS))
+def test_no_request_fails_in_a_restart_under_load(tmp_path: Path, number: int) -> None:
+    settings = {"SHUTDOWN_DELAY": f"{DELAY}s", "WEB_CONCURRENCY": "2" if number % 2 else "1"}
+    with redis_server(tmp_path) as redis, running_service(tmp_path, settings, SESSION_URL=redis.url) as service:
+        load = Load(service)
+        wait_until("every client at work", lambda: len(load.done) == 5)
+        with Visitor(service.app_url) as probe:
+            assert probe.get("/ready").status == 200
+        service.process.terminate()
+        wait_until("not ready", lambda: not_ready(service))
+        time.sleep(DELAY / 2)  # the load is to go on well into the delay, and to end within it
+        load.finish()
+        service.process.wait(60)
+        service.wait_for_end()
+        assert load.failed == []
+        assert service.exit_code == 0
+        assert service.stderr == b""
+        logged = sum(r.get("httpRequest", {}).get("requestUrl", "").endswith("/visits") for r in service.log)
+        assert logged == load.done["keep-alive"] + load.done["keep-alive 2"]
+    print(f"requests {dict(load.done)}, failed 0")
 
 
 def not_ready(service: Service) -> bool:
