@@ -15,6 +15,7 @@ from prometheus_client.samples import Sample
 
 from tests.harness.http import Visitor
 from tests.harness.processes import require, wait_until
+from tests.harness.redis import redis_server
 from tests.harness.service import Service, running_service
 
 COUNT = "http_server_request_duration_seconds_count"
@@ -103,7 +104,80 @@ def test_the_text_is_clean(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_what_the_service_does_is_counted(tmp_path: Path) -> None:
+FILE = "/api/files/<anything:name>"
+NO_ROUTE = ""
+# Method, path, route, headers, body, status.
+KINDS: list[tuple[str, str, str, dict[str, str], bytes | None, int]] = [
+    ("GET", "/", "/", {}, None, 200),
+    ("GET", "/health", "/health", {}, None, 200),
+    ("GET", "/api/session", "/api/session", {}, None, 200),
+    ("PUT", "/api/session", "/api/session", {"Content-Type": "application/json"}, b'{"name": "Ada"}', 200),
+    ("PUT", "/api/session", "/api/session", {"Content-Type": "application/json"}, b"{", 400),
+    ("POST", "/api/session/visits", "/api/session/visits", {}, None, 200),
+    ("POST", "/api/session/visits", "/api/session/visits", {"Origin": "http://evil"}, None, 403),
+    ("GET", "/api/files?prefix=k", "/api/files", {}, None, 200),
+    ("PUT", "/api/files/known", FILE, {}, b"x" * 1000, 200),
+    ("PUT", "/api/files/known", FILE, {"If-None-Match": "*"}, b"x" * 1000, 412),
+    ("PUT", "/api/files/a%2Fb", FILE, {}, b"x", 400),
+    ("GET", "/api/files/known", FILE, {}, None, 200),
+    ("GET", "/api/files/known", FILE, {"Range": "bytes=0-9"}, None, 206),
+    ("GET", "/api/files/known", FILE, {"Range": "bytes=5000-"}, None, 416),
+    ("GET", "/api/files/known", FILE, {"If-None-Match": "*"}, None, 304),
+    ("HEAD", "/api/files/known", FILE, {}, None, 200),
+    ("DELETE", "/api/files/unknown", FILE, {}, None, 404),
+    ("GET", "/nowhere", NO_ROUTE, {}, None, 404),
+    ("DELETE", "/", NO_ROUTE, {}, None, 405),
+]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_each_kind_of_request_is_counted_and_what_it_did(tmp_path: Path, workers: int) -> None:
+    """Each kind another number of times, so that no two can be mistaken for one another."""
+    settings = {"WEB_CONCURRENCY": str(workers), "SESSION_TIMEOUT": "5s"}
+    with redis_server(tmp_path) as redis, running_service(tmp_path, settings, SESSION_URL=redis.url) as service:
+        with Visitor(service.app_url) as visitor:
+            assert visitor.put("known", b"x" * 1000).status == 201
+            expected = {("PUT", FILE, "201"): 1.0}
+            for times, (method, path, route, headers, body, status) in enumerate(KINDS, 1):
+                for _ in range(times):
+                    assert visitor.ask(method, path, body, headers).status == status
+                    visitor.close()  # the next request may go to another worker
+                expected[method, route, str(status)] = float(times)
+
+        labels = ("http_request_method", "http_route", "http_response_status_code")
+        wait_until("all requests counted", lambda: total(service, COUNT) == sum(expected.values()))
+        found = samples(service)
+        counted = {tuple(s.labels[label] for label in labels): s.value for s in found if s.name == COUNT}
+        assert counted == expected
+
+        asked = {(method, path, status): n for n, (method, path, *_, status) in enumerate(KINDS, 1)}
+        stored = 1 + asked["PUT", "/api/files/known", 200]
+        read = asked["GET", "/api/files/known", 200]
+        parts = asked["GET", "/api/files/known", 206]
+        assert total(service, "storage_transferred_bytes_total", direction="in") == stored * 1000
+        assert total(service, "storage_transferred_bytes_total", direction="out") == read * 1000 + parts * 10
+        assert total(service, "sessions_created_total") == 1
+        assert total(service, "dependency_operation_duration_seconds_count", operation="put", outcome="ok") == stored
+        assert total(service, "server_threads") == 8 * workers
+        wait_until("no thread busy", lambda: total(service, "server_threads_busy") == 0)
+        assert total(service, "dependency_up", dependency="sessions") == 1
+
+
+def test_sessions_that_are_found_and_not_found_are_counted(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        with Visitor(service.app_url) as visitor:
+            visitor.ask("POST", "/api/session/visits")
+            for _ in range(3):
+                visitor.get("/api/session")
+            visitor.cookies = {"session": "A" * 43}
+            for _ in range(2):
+                visitor.get("/api/session")
+        wait_until("all counted", lambda: total(service, COUNT) == 6)
+        assert total(service, "session_reads_total", result="hit") == 3
+        assert total(service, "session_reads_total", result="miss") == 2
+
+
+def test_the_facts_about_the_process_are_there(tmp_path: Path) -> None:
     with running_service(tmp_path) as service:
         with Visitor(service.app_url) as visitor:
             visitor.ask("POST", "/api/session/visits")
@@ -112,5 +186,4 @@ def test_what_the_service_does_is_counted(tmp_path: Path) -> None:
         found = {sample.name for sample in samples(service)}
         for name in ("process_start_time_seconds", "process_resident_memory_bytes", "python_info"):
             assert name in found
-        assert any("build_info" in name for name in found)
-        assert any("thread" in name for name in found)
+        assert {"build_info", "log_records_total", "http_server_request_body_bytes_total"} <= found
