@@ -136,6 +136,38 @@ print(*won, flush=True)
 """
 
 
+def test_what_is_told_to_be_stored_or_deleted_is_on_the_disk(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file before it gets its name, the folder after it; and the new folders on the way."""
+    steps: list[str] = []
+
+    def fsync(file: int) -> None:
+        path = Path(f"/proc/self/fd/{file}").readlink()
+        steps.append(f"fsync {path.relative_to(tmp_path)}")
+        os_fsync(file)
+
+    def rename(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        steps.append(f"rename {source} {target}")
+        os_rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    os_fsync, os_rename = os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "rename", rename)
+    put(store)
+    put(store, b"again")
+    for number in range(2):
+        at = [index for index, step in enumerate(steps) if step.startswith("rename")][number]
+        upload, target = steps[at].split()[1:]
+        assert target == "name.object"
+        assert f"fsync .uploads/{upload}" in steps[:at]
+        assert steps[at + 1] == "fsync visitors/owner"
+    assert steps.index("fsync visitors") < steps.index("fsync visitors/owner"), "the owner's folder was new"
+    steps.clear()
+    store.delete(KEY, generation=None)
+    assert steps == ["fsync visitors/owner"]
+
+
 def test_of_racing_processes_exactly_one_creates(store: FileStore, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from service.storage.file import FileStore\n" + CREATE, str(tmp_path)]
     racers = [
