@@ -43,6 +43,7 @@ def assert_guarded(answer: Answer) -> None:
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
     assert answer.headers["Referrer-Policy"] in ("no-referrer", "same-origin")  # the page's forms need the latter
     assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "Strict-Transport-Security" not in answer.headers  # COOKIE_SECURE is off
     assert answer.headers["X-Request-Id"]
 
 
@@ -211,6 +212,8 @@ def test_forwarded_headers_count_only_from_our_proxies(tmp_path: Path) -> None:
             visitor.ask("GET", "/api/instance", headers=forged)
             record = service.wait_for(lambda r: r.get("httpRequest", {}).get("requestUrl", "").endswith("/instance"))
             assert record["httpRequest"]["remoteIp"] == expected, trusted
+            scheme = record["httpRequest"]["requestUrl"].partition(":")[0]
+            assert scheme == ("https" if trusted.startswith("127.") else "http"), trusted
 
 
 def test_hsts_and_the_host_cookie_come_with_https(tmp_path: Path) -> None:
