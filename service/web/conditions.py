@@ -4,6 +4,7 @@ An object's generation is its validator: it changes with every write, so the ETa
 """
 
 import re
+from datetime import datetime
 from email.utils import formatdate
 
 from werkzeug.datastructures import Headers
@@ -42,7 +43,7 @@ def read_status(headers: Headers, current: ObjectInfo) -> int:
     if "If-None-Match" in headers:
         return 304 if _listed(headers["If-None-Match"], current, weak=True) else 200
     if "If-Modified-Since" in headers:
-        since = parse_date(headers["If-Modified-Since"])
+        since = _date(headers["If-Modified-Since"])
         if since is not None and int(current.updated) <= since.timestamp():
             return 304
     return 200
@@ -85,10 +86,17 @@ def _listed(header: str, current: ObjectInfo | None, *, weak: bool) -> bool:
 
 
 def _unmodified_since(header: str, current: ObjectInfo | None) -> bool:
-    since = parse_date(header)
+    since = _date(header)
     if since is None:  # §13.1.4: a date that is none is passed over
         return True
     return current is not None and int(current.updated) <= since.timestamp()
+
+
+def _date(header: str) -> datetime | None:
+    try:
+        return parse_date(header)
+    except OverflowError:  # a year that no datetime has
+        return None
 
 
 def _if_range_holds(header: str, current: ObjectInfo) -> bool:

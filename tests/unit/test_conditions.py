@@ -116,6 +116,22 @@ def test_if_range(if_range: str, holds: bool) -> None:
     assert (span is not None) is holds
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "06 Nov 99999999999 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:99999999999 GMT",
+        "Fri, 31 Dec 9999 23:59:59 -9999",
+        "-",
+    ],
+)
+def test_a_date_that_is_none_is_passed_over(date: str) -> None:
+    """§13.1.3, §13.1.4"""
+    assert conditions.read_status(headers(if_modified_since=date), INFO) == 200
+    assert conditions.read_status(headers(if_unmodified_since=date), INFO) == 200
+    assert conditions.write_is_allowed(headers(if_unmodified_since=date), INFO)
+
+
 def test_the_validators() -> None:
     assert conditions.etag(INFO) == TAG
     assert conditions.last_modified(INFO) == AT
