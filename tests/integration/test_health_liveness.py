@@ -2,11 +2,13 @@
 request mean for the platform."""
 
 import contextlib
+import os
 import signal
 import threading
 from pathlib import Path
 from typing import Any
 
+from tests.harness.gcs import create_bucket, strict_gcs
 from tests.harness.hold import active, holdable_service
 from tests.harness.http import Answer, Visitor, file_path
 from tests.harness.processes import freeze, wait_until
@@ -114,6 +116,36 @@ def test_a_store_that_is_down_is_no_reason_to_restart(tmp_path: Path) -> None:
             redis.process.wait(20)
             waits_until(service, "/ready", 503)
             assert ops(service, "/health").status == 200
+
+
+def test_the_object_store_is_followed_down_and_up_with_since_when_and_why(tmp_path: Path) -> None:
+    def account() -> dict[str, Any]:
+        entry: dict[str, Any] = ops(service, "/ready").json["checks"]["storage:availability"][0]
+        return entry
+
+    with strict_gcs(tmp_path) as gcs:
+        create_bucket(gcs.url, "files")
+        stores = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": gcs.url, "STORAGE_TIMEOUT": "1s"}
+        with running_service(tmp_path, stores, STORAGE_RETRY_BUDGET="0s", READY_REQUIRES="storage") as service:
+            waits_until(service, "/ready", 200)
+            up = account()
+            assert (up["status"], up.get("output")) == ("pass", None)
+            freeze(gcs.pid)
+            try:
+                assert waits_until(service, "/ready", 503)["output"] == "not available: storage"
+                down = account()
+                assert down["status"] == "fail"
+                assert down["since"] > up["since"]
+                assert down["output"]
+                assert ops(service, "/health").status == 200
+                with Visitor(service.app_url) as visitor:
+                    assert visitor.ask("POST", "/api/session/visits").status == 200
+            finally:
+                os.kill(gcs.pid, signal.SIGCONT)
+            waits_until(service, "/ready", 200)
+            again = account()
+            assert (again["status"], again.get("output")) == ("pass", None)
+            assert again["since"] > down["since"]
 
 
 def test_a_store_that_is_not_required_is_told_but_does_not_count(tmp_path: Path) -> None:
