@@ -40,7 +40,9 @@ LINGER = 2.0  # seconds until a closed connection is given up (RFC 9112 §9.6)
 IDLE_AT_END = 1.0  # seconds that an idle connection lives on when the worker ends: a request may be on its way
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
 READ = 16 * 1024
+SEND_BUFFER = 192 * 1024  # bytes for each connection; the system doubles it, and counts its own overhead
 SIOCOUTQNSD = 0x894B  # linux/sockios.h
+SO_BUF_LOCK = 72  # asm-generic/socket.h
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
 _OLD = re.compile(rb"[^\r\n]* HTTP/1\.0\r\n")
@@ -72,6 +74,16 @@ class ClientSocket(socket.socket):
         """``timeout`` in seconds without a byte; ``least_rate`` in bytes a second, once ``timeout`` was waited."""
         self._timeout, self._least_rate = timeout, least_rate
         self._moved, self._waited = 0, 0.0
+
+    def make_room(self) -> None:
+        """Room for a small answer, so that a client that reads nothing holds no thread with it.
+
+        The system would begin with less than 40 KB, the smaller the segments are that the client asks for.
+        """
+        if self.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2 * SEND_BUFFER:
+            self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            with contextlib.suppress(OSError):  # before Linux 5.14 it stays as it is now
+                self.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, 0)  # it may grow on, for large downloads
 
     def setblocking(self, flag: bool, /) -> None:
         """Blocking is never for ever."""
@@ -238,6 +250,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
                 raise
             return False
         client = ClientSocket(fileno=plain.detach())
+        client.make_room()
         client.limit(self.settings.io_timeout, self.settings.min_transfer_rate)
         conn = Connection(self.cfg, client, address, listener.getsockname())
         self.nr_conns += 1

@@ -21,13 +21,13 @@ from service.sessions.store import StoreUnavailable
 from service.settings import Settings
 from service.storage.store import GENERATION_OF_NOTHING, ObjectInfo, ObjectNotFound, ObjectStore, PreconditionFailed
 from service.web import body, conditions, names
-from service.web.errors import Problem
+from service.web.errors import Problem, answer
 from service.web.quota import Quota, Reservation, owner_of_files, session
 
 log = logging.getLogger(__name__)
 
 ROUTE = "/api/files/"
-SMALL = 64 * 1024  # such an answer fits the socket's empty buffer: no client can hold a thread with it
+SMALL = 64 * 1024  # such an answer fits the socket's empty buffer (worker.py): no client can hold a thread with it
 CHUNK = 256 * 1024  # the server's write time-out is for one chunk
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
 # A file is a visitor's data, never a part of this site: it runs nothing and reaches nothing, even if opened.
@@ -53,6 +53,7 @@ class Files:
 
     def register(self, app: Flask) -> None:
         """Put the routes on ``app``."""
+        app.after_request(self._large_is_transfer)
         app.add_url_rule("/api/files", "files.list", self.list, methods=["GET"])
         app.url_map.converters["anything"] = _Anything
         app.add_url_rule(f"{ROUTE}<anything:name>", "files.put", self.put, methods=["PUT"])
@@ -219,6 +220,17 @@ class Files:
         if info is None or not self._storage.delete(info.key, generation=info.generation):
             raise ObjectNotFound
         self._quota.release(files=1, size=info.size)
+
+    def _large_is_transfer(self, response: Response) -> Response:
+        """An answer that was made here and is large all the same, as a listing may be, needs a place as well."""
+        if response.direct_passthrough or (response.content_length or 0) <= SMALL or request.method == "HEAD":
+            return response
+        try:
+            slot = self.transfer()
+        except Problem as problem:
+            return answer(problem)
+        response.call_on_close(slot.__exit__)
+        return response
 
     def transfer(self) -> "_Slot":
         """A place among the transfers, as a context: for whatever reads or writes a large body. A 503 Problem where

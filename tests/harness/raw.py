@@ -10,14 +10,18 @@ from tests.harness.http import Answer
 
 
 class RawClient:
-    """One connection. ``receive_buffer`` in bytes makes it a client that can take little before it reads."""
+    """One connection. ``receive_buffer`` in bytes makes it a client that can take little before it reads; ``segment``,
+    the bytes of a TCP segment, one that is far away: on this machine alone they are so large that buffers are, too.
+    """
 
-    def __init__(self, url: str, *, timeout: float = 60, receive_buffer: int = 0) -> None:
+    def __init__(self, url: str, *, timeout: float = 60, receive_buffer: int = 0, segment: int = 0) -> None:
         parts = urlsplit(url)
         assert parts.hostname is not None
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if segment:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         self.socket.settimeout(timeout)
         try:
             self.socket.connect((parts.hostname, parts.port))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from service.web.files import SMALL
 from tests.harness.hold import active
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import wait_until
@@ -210,6 +211,43 @@ def test_a_download_below_the_least_rate_is_ended(tmp_path: Path) -> None:
                 over.set()
                 sipping.join()
             assert int(gone["httpRequest"]["responseSize"]) < 20_000_000
+
+
+@pytest.mark.parametrize("segment", [88, 536, 1460])
+def test_small_answers_that_nobody_reads_hold_no_thread(tmp_path: Path, segment: int) -> None:
+    """Over a network the system's buffer begins small, and who connects chooses how small."""
+    with running_service(tmp_path, THREADS="3", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
+        with Visitor(service.app_url) as visitor, contextlib.ExitStack() as stack:
+            assert visitor.put("small", b"x" * SMALL).status == 201
+            cookie = f"Cookie: session={visitor.cookies['session']}"
+            for _ in range(6):
+                client = stack.enter_context(RawClient(service.app_url, receive_buffer=2048, segment=segment))
+                client.send(head("GET", file_path("small"), cookie))
+            wait_until("all served", lambda: answers(service, "/small", 200) == 6)
+            wait_until("no thread held", lambda: active(service) == 0)
+
+
+def test_large_answers_that_nobody_reads_leave_threads_for_the_rest(tmp_path: Path) -> None:
+    """A listing is as long as the visitor's names: it is a transfer, too."""
+    path = "/api/files?limit=1000"
+    with running_service(tmp_path, THREADS="3", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
+        with Visitor(service.app_url) as visitor, contextlib.ExitStack() as stack:
+            for number in range(1000):
+                assert visitor.put(f"{number:03}".ljust(255, "n"), b"x").status == 201
+            cookie = f"Cookie: session={visitor.cookies['session']}"
+            for _ in range(2):
+                client = stack.enter_context(RawClient(service.app_url, receive_buffer=2048, segment=88))
+                client.send(head("GET", path, cookie))
+            wait_until("one has no place", lambda: answers(service, path, 503) == 1)
+            assert active(service) == 1
+            assert visitor.get("/api/instance").status == 200
+            assert visitor.get(path).kind == "busy"
+
+
+def answers(service: Service, ending: str, status: int) -> int:
+    """How many requests were answered so, by the log."""
+    found = [record.get("httpRequest", {}) for record in service.log]
+    return sum(r.get("requestUrl", "").endswith(ending) and r["status"] == status for r in found)
 
 
 @pytest.mark.parametrize("framing", [f"Content-Length: {LARGE}", "Transfer-Encoding: chunked"])
