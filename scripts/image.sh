@@ -34,6 +34,8 @@ source=$(sed -E 's#^[^/@]+@([^:/]+):#https://\1/#; s#^(ssh|git)://#https://#; s#
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 0)
 export SOURCE_DATE_EPOCH
 [[ $BUILDER == docker* ]] || flags+=(--timestamp "$SOURCE_DATE_EPOCH")
+# Not in the repository; the build checks its sum.
+[ "$name" != seatrial-exporter ] || cp "$(scripts/jmx-exporter.sh httpserver)" "$folder/"
 [ -z "${BASE:-}" ] || flags+=(--build-arg "BASE=$BASE")
 [[ $source != http* ]] || flags+=(--build-arg "SOURCE=$source")
 
