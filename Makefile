@@ -59,7 +59,7 @@ image: ## build the image with docker, podman or buildah: IMAGE=seatrial:dev, FO
 
 # One after the other: they measure memory and time. What they measured is printed (-s).
 test-container: $(VENV)/dev.stamp ## the image and its confined container, for real; needs root, installs podman where it is missing
-	@scripts/test-servers.sh podman:podman buildah:buildah runc:runc debootstrap:debootstrap
+	@scripts/test-servers.sh podman:podman buildah:buildah runc:runc debootstrap:debootstrap ip:iproute2 mvn:maven
 	@$(BIN)/python -m pytest -s tests/container $(TESTS)
 
 # make hands its command line's variables on in the environment, where the program looks for its options.

@@ -1,6 +1,7 @@
 """The image as it runs: built by the project's own script on a stand-in for its base, confined as in the manifests."""
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -59,6 +60,38 @@ def build(name: str, *flags: str, folder: str = ".", source: str = SOURCE) -> st
     return done.stdout.splitlines()[-1]
 
 
+@functools.cache
+def sidecar(name: str) -> str:
+    """The image of a folder of sidecars/, built once for all tests."""
+    image = f"localhost/seatrial-{name}-test:built"
+    print(build(image, folder=f"sidecars/{name}"))
+    return image
+
+
+def first_pid(container: str) -> int:
+    """A container's first process, by its number outside of it."""
+    return int(podman("inspect", "--format", "{{.State.Pid}}", container))
+
+
+def status_of(pid: int) -> dict[str, str]:
+    """/proc/PID/status, proc(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def has_no_rights(pid: int, user: int, group: int) -> bool:
+    """Whether a process is this user, of this group alone, without a capability or a way to one. AssertionError."""
+    status = status_of(pid)
+    assert set(status["Uid"].split()) == {str(user)}
+    assert set(status["Gid"].split()) == {str(group)}
+    assert set(status["Groups"].split()) <= {str(group)}
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert int(status[kind], 16) == 0, kind
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"  # a filter
+    return True
+
+
 @dataclass(frozen=True)
 class Container:
     """A running container. ``service`` is its first process as podman stands for it: signals go through, logs come."""
@@ -69,7 +102,7 @@ class Container:
     @property
     def pids(self) -> list[int]:
         """All its processes, by their numbers outside of it, the first one first."""
-        pids = [int(podman("inspect", "--format", "{{.State.Pid}}", self.name))]
+        pids = [first_pid(self.name)]
         for pid in pids:
             pids += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
         return pids

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.container.podman import Container, running_container
+from tests.container.podman import Container, has_no_rights, running_container, status_of
 from tests.harness.gcs import create_bucket, strict_gcs
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import wait_until
@@ -43,12 +43,6 @@ def container(image: str, stores: dict[str, str]) -> Iterator[Container]:
         yield running
 
 
-def status_of(pid: int) -> dict[str, str]:
-    """/proc/PID/status, proc(5)."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-
-
 def serves(container: Container) -> None:
     with Visitor(container.service.app_url) as visitor:
         assert visitor.get("/ready").status == 200
@@ -71,13 +65,7 @@ def test_start_to_first_answer(image: str, stores: dict[str, str]) -> None:
 def test_every_process_is_without_rights(container: Container) -> None:
     pids = container.pids
     assert len(pids) == 2  # the parent and one worker
-    for status in map(status_of, pids):
-        assert status["Uid"].split() == status["Gid"].split() == ["10001"] * 4
-        assert set(status["Groups"].split()) <= {"10001"}
-        for rights in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
-            assert int(status[rights], 16) == 0, rights
-        assert status["NoNewPrivs"] == "1"
-        assert status["Seccomp"] == "2"  # a filter
+    assert all(has_no_rights(pid, 10001, 10001) for pid in pids)
 
 
 def test_its_limits_are_in_force(container: Container) -> None:

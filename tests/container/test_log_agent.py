@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.container.podman import PODMAN, build, podman
+from tests.container.podman import PODMAN, first_pid, has_no_rights, podman, sidecar
 from tests.harness.agent import LogAgent
 from tests.harness.processes import stop, wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
-NAME = "localhost/seatrial-log-agent-test:built"
 CONFINED = (
     *("--network", "host", "--read-only", "--read-only-tmpfs=false", "--cap-drop", "ALL"),
     *("--security-opt", "no-new-privileges", "--memory", "64m", "--memory-swap", "64m", "--cpus", "0.5"),
@@ -28,8 +27,7 @@ GROUP = 10001  # of the application, which owns the logs
 
 @pytest.fixture(scope="module")
 def agent_image() -> str:
-    print(build(NAME, folder="sidecars/log-agent"))
-    return NAME
+    return sidecar("log-agent")
 
 
 @pytest.fixture
@@ -116,13 +114,7 @@ def test_it_may_do_nothing_but_read(agent_image: str, logs: Path, state: Path, t
     append(logs / "catalina.log", "one")
     with running(agent_image, logs, state, tmp_path / "out") as (agent, name):
         wait_until("the first record", lambda: messages(agent) == ["one"], seconds=60)
-        pid = podman("inspect", "--format", "{{.State.Pid}}", name)
-        lines = (line.partition(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        status = {key: value.split() for key, _, value in lines}
-        assert set(status["Uid"]) == {"10002"}
-        assert set(status["Gid"]) == {str(GROUP)}
-        assert status["NoNewPrivs"] == ["1"]
-        assert {status[f"Cap{kind}"][0].strip("0") for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {""}
+        assert has_no_rights(first_pid(name), 10002, GROUP)
         for path in ("/logs/x", "/app/x", "/tmp/x"):
             done = subprocess.run(
                 [*PODMAN, "exec", name, "python", "-c", f"open({path!r}, 'w')"],
