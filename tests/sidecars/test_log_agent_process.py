@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,8 @@ import pytest
 
 from tests.harness.agent import AGENT, LogAgent, log_agent
 from tests.harness.processes import freeze, wait_until
+
+LONGEST = 0.5  # seconds between two looks of the agent
 
 
 @pytest.fixture
@@ -120,10 +123,14 @@ def test_frozen_through_rotations_it_loses_nothing(tmp_path: Path, logs: Path) -
         write(logs / "app.log", 60, 90)
         (logs / "app.log").rename(logs / "app-2.log")
         write(logs / "app.log", 90, 100)
+        frozen_at = time.monotonic()
+        wait_until("longer than it sleeps", lambda: time.monotonic() - frozen_at > 2 * LONGEST)
         os.kill(agent.process.pid, signal.SIGCONT)
         wait_until("the rest", lambda: len(agent.records) >= 100)
+        write(logs / "app.log", 100, 110)
+        wait_until("what came after it", lambda: len(agent.records) >= 110)
         assert agent.terminate() == 0
-        assert sorted(numbers(agent.records)) == list(range(100))
+        assert sorted(numbers(agent.records)) == list(range(110))
 
 
 def test_a_stdout_that_blocks_stops_the_reading_and_not_the_writer(tmp_path: Path, logs: Path) -> None:

@@ -10,6 +10,7 @@ import contextlib  # noqa: E402 -- see above
 import os  # noqa: E402 -- see above
 import resource  # noqa: E402 -- see above
 import sys  # noqa: E402 -- see above
+import time  # noqa: E402 -- see above
 
 from log_agent import config, output  # noqa: E402 -- see above
 from log_agent.agent import Agent  # noqa: E402 -- see above
@@ -40,8 +41,10 @@ def main() -> int:
     try:
         agent = Agent(settings, metrics)
         wait = SHORTEST
-        while signal.sigtimedwait(ENDS, wait) is None:
+        # Not sigtimedwait: frozen and woken again, Python's returns without a signal as if there was one.
+        while not signal.sigpending() & ENDS:
             wait = SHORTEST if agent.turn() else min(LONGEST, wait * 1.5)
+            time.sleep(wait)
         agent.finish()
     except BrokenPipeError:
         with contextlib.suppress(NameError):
