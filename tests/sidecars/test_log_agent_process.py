@@ -203,18 +203,28 @@ def test_links_and_packed_copies_are_left_alone(tmp_path: Path, logs: Path) -> N
         assert len([said for said in agent.said if "is passed over: it is no regular file" in said]) == 2
 
 
-def test_files_that_were_deleted_unread_are_counted(tmp_path: Path, logs: Path) -> None:
-    write(logs / "app.log", 50)
-    with log_agent(tmp_path / "out", f"access={logs}/app.log", tmp_path / "state") as agent:
-        wait_until("its records", lambda: len(agent.records) == 50)
-        agent.terminate()
-    document = json.loads((tmp_path / "state").read_bytes())
-    document["files"][0]["size"] += 700  # as if it had been seen larger before the end
-    (tmp_path / "state").write_text(json.dumps(document))
-    (logs / "app.log").unlink()
-    with log_agent(tmp_path / "out2", f"access={logs}/app.log", tmp_path / "state") as agent:
+def test_what_was_deleted_unread_is_counted_to_the_byte(tmp_path: Path, logs: Path) -> None:
+    """Retention too small for an outage: nobody reads stdout, the agent is killed, and then the file is deleted."""
+    reader, writer = os.pipe()
+    log, state = logs / "app.log", tmp_path / "state"
+    with log.open("w") as file:
+        file.writelines(f"line {number} {'x' * 1000}\n" for number in range(9000))  # more than it reads in one turn
+    size = log.stat().st_size
+    with os.fdopen(reader, "rb") as pipe:
+        with log_agent(tmp_path / "out", f"access={logs}/app.log", state, stdout=writer) as agent:
+            os.close(writer)
+            while not state.exists() or not json.loads(state.read_bytes())["files"]:
+                assert pipe.readline()
+            agent.process.kill()
+            agent.process.wait()
+    [entry] = json.loads(state.read_bytes())["files"]
+    saved = entry["mark"]["offset"]
+    assert 0 < saved < size
+    log.unlink()
+    with log_agent(tmp_path / "out2", f"access={logs}/app.log", state) as agent:
         wait_until("its start", lambda: bool(agent.said))
-        wait_until("the count", lambda: sample(agent, "log_agent_deleted_unread_bytes_total") == 700, seconds=30)
+        lost = "log_agent_deleted_unread_bytes_total"
+        wait_until("the count", lambda: sample(agent, lost) == size - saved, seconds=30)
         assert sample(agent, "log_agent_deleted_unread_files_total") == 1
 
 
