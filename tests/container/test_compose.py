@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from tests.container.podman import Container, podman, running_container
-from tests.harness.compose import FOLDER, changed, service
+from tests.harness.compose import FOLDER, RULES, changed, service
 from tests.harness.gcs import fake_gcs_binary
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import free_port, freeze, require, running, wait_until
@@ -146,7 +146,7 @@ def prometheus(folder: Path, urls: list[str]) -> Iterator[Prometheus]:
     targets = ", ".join(f"'{urlsplit(url).netloc}'" for url in urls)
     begin = text.index("    dns_sd_configs:")
     (folder / "prometheus.yml").write_text(text[:begin] + f"    static_configs: [{{targets: [{targets}]}}]\n")
-    (folder / "rules.yml").write_text((FOLDER / "rules.yml").read_text())
+    (folder / "rules.yml").write_text(RULES.read_text())
     command = [
         require("prometheus", "prometheus"),
         f"--config.file={folder}/prometheus.yml",

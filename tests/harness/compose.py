@@ -12,6 +12,7 @@ from typing import Any
 from tests.harness.service import PROJECT
 
 FOLDER = PROJECT / "compose"
+RULES = PROJECT / "k8s" / "components" / "prometheus" / "rules.yml"  # one for compose and the clusters
 
 
 @cache

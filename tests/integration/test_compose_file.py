@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.harness.compose import FOLDER, compose
+from tests.harness.compose import FOLDER, RULES, compose
 from tests.harness.http import Visitor
 from tests.harness.processes import require, wait_until
 from tests.harness.service import running_service
@@ -65,7 +65,7 @@ def test_no_password_is_in_the_file_or_in_an_environment() -> None:
 
 def test_the_alerts_fire_where_they_should_and_only_there() -> None:
     done = subprocess.run(
-        [require("promtool", "prometheus"), "test", "rules", str(FOLDER / "rules.test.yml")],
+        [require("promtool", "prometheus"), "test", "rules", str(RULES.with_name("rules.test.yml"))],
         capture_output=True,
         text=True,
         check=False,
@@ -80,7 +80,7 @@ def scraped_names(platform: Visitor) -> set[str]:
 
 
 def test_dashboard_and_rules_ask_for_metrics_that_are_there(tmp_path_factory: pytest.TempPathFactory) -> None:
-    rules = (FOLDER / "rules.yml").read_text()
+    rules = RULES.read_text()
     recorded = set(re.findall(r"record: (\S+)", rules))
     dashboard = json.loads((FOLDER / "grafana" / "seatrial.json").read_text())
     asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
