@@ -12,7 +12,9 @@ from typing import Any
 from tests.harness.service import PROJECT
 
 FOLDER = PROJECT / "compose"
-RULES = PROJECT / "k8s" / "components" / "prometheus" / "rules.yml"  # one for compose and the clusters
+# One for compose and the clusters
+RULES = PROJECT / "k8s" / "components" / "prometheus" / "rules.yml"
+DASHBOARD = PROJECT / "k8s" / "components" / "monitoring" / "seatrial.json"
 
 
 @cache
