@@ -2,7 +2,8 @@
 # Build the image of a FOLDER (the service's without one) with docker, podman or buildah, whichever is here, and say how
 # large it is: image.sh [FOLDER]
 # From the environment: IMAGE (seatrial:dev, or seatrial-NAME:dev after the folder), BASE (another base), SOURCE (the
-# repository's URL; else git's origin), BUILDER (a command), BUILD_FLAGS (more options for it).
+# repository's URL; else git's origin), REVISION (git's unless given), BUILDER (a command), BUILD_FLAGS (more options for
+# it).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,9 +24,12 @@ fi
 read -ra builder <<<"$BUILDER"
 read -ra flags <<<"${BUILD_FLAGS:-}"
 
-revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
-case $folder in .) copied=(service requirements.txt Dockerfile) ;; *) copied=("$folder") ;; esac
-[ -z "$(git status --porcelain -- "${copied[@]}" 2>/dev/null)" ] || revision+=-changed
+revision=${REVISION:-}
+if [ -z "$revision" ]; then
+  revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+  case $folder in .) copied=(service requirements.txt Dockerfile) ;; *) copied=("$folder") ;; esac
+  [ -z "$(git status --porcelain -- "${copied[@]}" 2>/dev/null)" ] || revision+=-changed
+fi
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)
 source=${SOURCE:-$(git config --get remote.origin.url 2>/dev/null || true)}
 # As a browser opens it, and without the user and password that a clone may have in it.
