@@ -8,11 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from tests.harness.processes import read_line, stop
-
-Object = dict[str, Any]  # of Kubernetes, as JSON has it
+from tests.manifests.render import Object
 
 PATHS = {
     "Namespace": "/api/v1/namespaces",
@@ -83,9 +80,3 @@ def cluster_api() -> Iterator[Api]:
         stop(proxy)
         if proxy.stdout is not None:
             proxy.stdout.close()
-
-
-def manifests(folder: str) -> list[Object]:
-    """What `kubectl kustomize FOLDER` makes."""
-    done = subprocess.run(["kubectl", "kustomize", folder], check=True, stdout=subprocess.PIPE, timeout=60)
-    return [thing for thing in yaml.safe_load_all(done.stdout) if thing]

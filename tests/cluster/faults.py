@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.cluster.api import Object
+from tests.manifests.render import Object
 
 # Nothing here is ever pulled: the objects are created by dry runs, or never scheduled.
 IMAGE = "registry.example/team/app:1.4@sha256:" + "0" * 64

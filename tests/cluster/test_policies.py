@@ -8,17 +8,15 @@ later, and those are never scheduled. The policies are this run's own: named and
 import contextlib
 import copy
 import json
-import os
 import re
 import secrets
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from tests.cluster.api import PATHS, Answer, Api, Object, cluster_api, manifests
+from tests.cluster.api import PATHS, Answer, Api, cluster_api
 from tests.cluster.faults import (
     CONFINED,
     FAULTS,
@@ -35,10 +33,10 @@ from tests.cluster.faults import (
     workload,
 )
 from tests.harness.processes import wait_until
+from tests.manifests.render import PROJECT, Object, deployed, folders, kustomize
 
 pytestmark = pytest.mark.timeout(300)
 
-PROJECT = Path(__file__).resolve().parents[2]
 ASKS = "seatrial-policies"
 TEMPLATES = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
 ENDING = {"Job", "CronJob"}  # their pods end by themselves
@@ -78,8 +76,10 @@ def renamed(thing: Object, run: str) -> Object:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     run = f"seatrial-test-{secrets.token_hex(3)}"
-    shipped = next(thing for thing in manifests("k8s/base") if thing["kind"] == "Namespace")["metadata"]["labels"]
-    policies = [renamed(thing, run) for thing in manifests("k8s/policies")]
+    shipped = next(thing for thing in kustomize(PROJECT / "k8s" / "base") if thing["kind"] == "Namespace")["metadata"][
+        "labels"
+    ]
+    policies = [renamed(thing, run) for thing in kustomize(PROJECT / "k8s" / "policies")]
     asks = f"{run}-policies"
     assert shipped.get(ASKS) == "enforce"
     labels = {
@@ -111,7 +111,7 @@ def wait_until_in_force(cluster: Cluster, namespaces: list[str]) -> None:
     for name in namespaces:
         path = PATHS["ServiceAccount"].format(cluster.namespace(name)) + "/default"
         wait_until(f"the service account of {name}", lambda path=path: cluster.api.ask("GET", path).accepted)  # type: ignore[misc] # bound now
-    samples = {fault.policy: workload("Pod", fault.spec) for fault in FAULTS if fault.policy}
+    samples = {fault.policy: workload("Pod", fault.spec) for fault in reversed(FAULTS) if fault.policy}
     samples["secret-in-configmap"] = MAP_FAULTS[0][1]
     for name, sample in samples.items():
         wait_until(
@@ -337,24 +337,10 @@ def test_the_server_finds_no_fault_in_the_expressions(cluster: Cluster) -> None:
         assert cluster.api.ask("GET", path).object["status"]["typeChecking"] == {}, name
 
 
-def is_component(folder: str) -> bool:
-    return "kind: Component" in (PROJECT / folder / "kustomization.yaml").read_text()
-
-
-def folders() -> list[str]:
-    """Whatever can be deployed: the base, the overlays, and each component on the base. Overlays bring their own."""
-    found = sorted(str(path.parent.relative_to(PROJECT)) for path in (PROJECT / "k8s").rglob("kustomization.yaml"))
-    return [
-        folder
-        for folder in found
-        if folder != "k8s/policies" and (folder.startswith("k8s/components/") or not is_component(folder))
-    ]
-
-
 @pytest.mark.parametrize("folder", folders())
-def test_our_own_objects_are_let_in(cluster: Cluster, folder: str, tmp_path: Path) -> None:
+def test_our_own_objects_are_let_in(cluster: Cluster, folder: str) -> None:
     tried = 0
-    for thing in ours(folder, tmp_path):
+    for thing in deployed(folder):
         if thing["kind"] not in {"Pod", "ConfigMap", *TEMPLATES}:
             continue
         tried += 1
@@ -362,19 +348,6 @@ def test_our_own_objects_are_let_in(cluster: Cluster, folder: str, tmp_path: Pat
         answer = cluster.try_(thing, "shipped")
         assert answer.accepted, answer.message
     assert tried
-
-
-def ours(folder: str, scratch: Path) -> list[Object]:
-    """The objects of a folder as deployed: where a name of ours stands for an image, an image."""
-    parts = {"resources": ["k8s/base"], "components": [folder]} if is_component(folder) else {"resources": [folder]}
-    manifests_of_ours = "\n".join(path.read_text() for path in (PROJECT / "k8s").rglob("*.yaml"))
-    names = set(re.findall(r"^ +(?:- )?image: ([a-z-]+)(?: |$)", manifests_of_ours, re.MULTILINE))
-    kustomization = {
-        **{kind: [os.path.relpath(PROJECT / each, scratch.resolve()) for each in parts[kind]] for kind in parts},
-        "images": [{"name": name, "newTag": "dev", "digest": HEX.removeprefix("@")} for name in sorted(names)],
-    }
-    (scratch / "kustomization.yaml").write_text(json.dumps(kustomization))
-    return manifests(str(scratch))
 
 
 def test_kubectl_shows_what_to_do(cluster: Cluster) -> None:

@@ -1,0 +1,63 @@
+"""What kubectl's kustomize makes of k8s/: objects as they would be applied."""
+
+import json
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.harness.processes import require
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+Object = dict[str, Any]  # of Kubernetes, as JSON has it
+
+# Components that change another one.
+NEEDS = {
+    "k8s/components/fluent-bit": ["k8s/components/tomcat"],
+    "k8s/components/redis/exporter": ["k8s/components/redis"],
+}
+
+
+def kustomize(folder: Path) -> list[Object]:
+    """The objects of a kustomization. AssertionError with kubectl's words where it can't be built."""
+    command = [require("kubectl", "kubernetes-client"), "kustomize", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return [thing for thing in yaml.safe_load_all(done.stdout) if thing]
+
+
+def is_component(folder: str) -> bool:
+    return "kind: Component" in (PROJECT / folder / "kustomization.yaml").read_text()
+
+
+def folders() -> list[str]:
+    """What can be deployed: the base, the overlays, and each component on the base. Overlays hold some of their own."""
+    found = sorted(str(path.parent.relative_to(PROJECT)) for path in (PROJECT / "k8s").rglob("kustomization.yaml"))
+    return [
+        folder
+        for folder in found
+        if folder != "k8s/policies" and (folder.startswith("k8s/components/") or not is_component(folder))
+    ]
+
+
+def deployed(*names: str, digest: str = "sha256:" + "0" * 64) -> list[Object]:
+    """The objects of folders as deployed: components on the base, and an image for each placeholder of ours."""
+    components = [each for name in names if is_component(name) for each in (*NEEDS.get(name, ()), name)]
+    resources = [name for name in names if not is_component(name)] or ["k8s/base"]
+    text = "\n".join(path.read_text() for path in (PROJECT / "k8s").rglob("*.yaml"))
+    placeholders = sorted(set(re.findall(r"^ +(?:- )?image: ([a-z-]+)(?: |$)", text, re.MULTILINE)))
+    with tempfile.TemporaryDirectory() as scratch:
+        here = Path(scratch).resolve()
+        kustomization = {
+            "namespace": "seatrial",
+            "resources": [os.path.relpath(PROJECT / each, here) for each in resources],
+            "components": [os.path.relpath(PROJECT / each, here) for each in dict.fromkeys(components)],
+            "images": [{"name": name, "newTag": "dev", "digest": digest} for name in placeholders],
+        }
+        (here / "kustomization.yaml").write_text(json.dumps(kustomization))
+        return kustomize(here)
