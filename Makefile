@@ -8,7 +8,7 @@ SCAN := .cache/scan
 JOBS ?= 2
 TESTS ?=
 
-.PHONY: help run up down image test test-practices test-browser test-sidecars test-container screenshots conform lint format coverage flakes docs lock clean
+.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-cluster kind kind-down screenshots conform lint format coverage flakes docs lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ up: ## everything on this machine with docker compose: two replicas, proxy, Redi
 down: ## end it; VOLUMES=1 removes what it kept, too
 	@scripts/compose.sh down
 
+kind: ## the same on a Kubernetes on this machine, made by kind: the manifests of k8s/overlays/kind, with images built here
+	@scripts/kind.sh up
+
+kind-down: ## end that
+	@scripts/kind.sh down
+
 image: ## build the image with docker, podman or buildah: IMAGE=seatrial:dev, FOLDER=sidecars/log-agent for another
 	@scripts/image.sh $(FOLDER)
 
@@ -61,6 +67,10 @@ image: ## build the image with docker, podman or buildah: IMAGE=seatrial:dev, FO
 test-container: $(VENV)/dev.stamp ## the image and its confined container, for real; needs root, installs podman where it is missing
 	@scripts/test-servers.sh podman:podman buildah:buildah runc:runc debootstrap:debootstrap ip:iproute2 mvn:maven
 	@$(BIN)/python -m pytest -s tests/container $(TESTS)
+
+# In namespaces of its own, that it removes again. RUNS=20 repeats the load. What was counted is printed (-s).
+test-cluster: $(VENV)/dev.stamp ## the manifests on the cluster of `make kind`, deployed, broken and rolled back under load
+	@scripts/kind-test.sh $(BIN)/python $(TESTS)
 
 # make hands its command line's variables on in the environment, where the program looks for its options.
 conform: ## prove the practices on a running service: BASE_URL=http://localhost:8080 (docs/conformance.md)

@@ -5,22 +5,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-need() { command -v "$1" >/dev/null || { echo "$1 is needed; see $2" >&2; exit 1; }; }
-need kubectl https://kubernetes.io/docs/tasks/tools/
-if [ -z "${LOAD:-}" ]; then
-  need kind https://kind.sigs.k8s.io/docs/user/quick-start/#installation
-  for ENGINE in docker podman none; do
-    "$ENGINE" info >/dev/null 2>&1 && break
-  done
-  if [ "$ENGINE" = none ]; then
-    echo "a running docker or podman is needed; see https://docs.docker.com/get-started/get-docker/" >&2
-    exit 1
-  fi
-  export ENGINE BUILDER=$ENGINE KIND_EXPERIMENTAL_PROVIDER=$ENGINE
-fi
+lines=$(scripts/kind-env.sh)
+eval "$lines"
 folder=.cache/kind
-kube=(kubectl --context kind-seatrial)
-[ -z "${LOAD:-}" ] || kube=(kubectl)
+kube=(kubectl)
+[ -n "${LOAD:-}" ] || kube+=(--context kind-seatrial) # never another cluster
 
 case ${1:-} in
   up)

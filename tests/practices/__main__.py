@@ -127,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
         pid=("", "process ids on this machine, with commas"),
         pid_command=("", "prints an instance's process id"),
         exec_command=("", "runs what follows it inside of the container: 'kubectl exec app-{instance} --'"),
+        kubectl_command=("", "kubectl in the service's namespace: 'kubectl --namespace seatrial'"),
+        prometheus_command=(
+            "",
+            "prints what Prometheus answers at the path that is put to its end: 'curl -s http://…'",
+        ),
         secret_file=("", "files with secrets that the service was given, one a line, with commas"),
         writable=("", "paths that are meant to be written, with commas: /data"),
     )
@@ -195,6 +200,8 @@ def _target(options: argparse.Namespace) -> Target:
             log=options.log_command,
             pid=options.pid_command,
             inside=options.exec_command,
+            kubectl=options.kubectl_command,
+            prometheus=options.prometheus_command,
         ),
         Limits(
             notice=float(options.notice),

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Literal
 
 from tests.practices.http import NoAnswer
-from tests.practices.rows import NEEDS_A_CLUSTER, ROWS
+from tests.practices.rows import ROWS
 from tests.practices.target import CommandFailed, Target
 
 Status = Literal["ok", "broken", "not run"]
@@ -88,9 +88,6 @@ def run_checks(target: Target, only: Iterable[str], progress: Callable[[str], No
     for each in chosen:
         progress(f"{each.row} {each.proves}")
         yield _run(each, target)
-    for row in NEEDS_A_CLUSTER:
-        if row in rows:
-            yield Result(row, f"{row}.cluster", "Only a cluster can show it.", "not run", "needs a cluster")
 
 
 def _demand(each: Check, target: Target) -> Check:

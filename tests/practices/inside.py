@@ -125,8 +125,23 @@ def writable_folders(target: Target, instance: Instance, lasting: list[Mount]) -
     return _as_user(process, f"/proc/{target.pid(instance)}/root", starts, borders)
 
 
+def command_lines(target: Target, instance: Instance) -> str:
+    """The arguments that the service was started with."""
+    if not _has_pid(target, instance):
+        return _inside(target, instance, "cat /proc/[0-9]*/cmdline")
+    try:
+        return Path(f"/proc/{target.pid(instance)}/cmdline").read_text(errors="replace")
+    except OSError as error:
+        raise NotRun(f"{error.filename} can't be read: {error.strerror}") from None
+
+
 def listening_ports(target: Target, instance: Instance) -> set[int]:
     """The TCP ports that the service's processes listen on."""
+    if not _has_pid(target, instance):
+        links = _inside(target, instance, "readlink /proc/[0-9]*/fd/* || true")
+        return _listening(
+            _inside(target, instance, "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || true"), set(links.split())
+        )
     first = target.pid(instance)
     try:
         sockets = {
@@ -142,10 +157,16 @@ def listening_ports(target: Target, instance: Instance) -> set[int]:
     found = set()
     for table in ("tcp", "tcp6"):
         path = Path(f"/proc/{first}/net/{table}")
-        for line in path.read_text().splitlines()[1:] if path.exists() else ():
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:  # 0A: LISTEN
-                found.add(int(fields[1].rpartition(":")[2], 16))
+        found |= _listening(path.read_text() if path.exists() else "", sockets)
+    return found
+
+
+def _listening(table: str, sockets: set[str]) -> set[int]:
+    """The local ports of /proc/net/tcp that these sockets listen on."""
+    found = set()
+    for fields in map(str.split, table.splitlines()):
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:  # 0A: LISTEN; the heading has another word there
+            found.add(int(fields[1].rpartition(":")[2], 16))
     return found
 
 

@@ -2,10 +2,10 @@
 
 import secrets
 import time
-from pathlib import Path
 
-from tests.practices.check import Broken, NotRun, Stage, check
+from tests.practices.check import Broken, Stage, check
 from tests.practices.http import Client, NoAnswer
+from tests.practices.inside import command_lines
 from tests.practices.target import Target
 
 IN_THE_LOG = (
@@ -75,14 +75,11 @@ def own_secrets_are_not_served(target: Target) -> str:
     return f"{asked} answers, error pages and metrics among them"
 
 
-@check("2e", "Secrets that the service was given are not in its command line.", needs=("pid", "secrets"))
+@check("2e", "Secrets that the service was given are not in its command line.", needs=("inside", "secrets"))
 def own_secrets_are_no_arguments(target: Target) -> str:
     for instance in target.instances:
-        try:
-            line = Path(f"/proc/{target.pid(instance)}/cmdline").read_bytes()
-        except OSError as error:
-            raise NotRun(f"{error.filename} can't be read: {error.strerror}") from None
-        if any(secret.encode() in line for secret in target.secrets):
+        lines = command_lines(target, instance)
+        if any(secret in lines for secret in target.secrets):
             saw = f"instance {instance.number} has a secret among its arguments, where every process can read it"
             raise Broken(saw, "give secrets as files")
     return "none among the arguments"

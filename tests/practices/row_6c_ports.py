@@ -5,7 +5,7 @@ from tests.practices.inside import listening_ports
 from tests.practices.target import Target
 
 
-@check("6c", "The service listens on no port under 1024.", needs=("pid",))
+@check("6c", "The service listens on no port under 1024.", needs=("inside",))
 def ports_need_no_privilege(target: Target) -> str:
     found: set[int] = set()
     for instance in target.instances:
@@ -16,5 +16,7 @@ def ports_need_no_privilege(target: Target) -> str:
             raise Broken(f"instance {instance.number} listens on port {low[0]}, which needs a privilege", do)
         found |= ports
     if not found:
-        raise NotRun("no listening socket was found below --pid; is it the service's own process?")
+        raise NotRun(
+            "no listening socket was found ; is --pid the service's own process, or --exec-command its container?"
+        )
     return f"it listens on {', '.join(map(str, sorted(found)))}"

@@ -24,7 +24,7 @@ ROWS = {
     "stop": "Stop without losing a request",
 }
 
-# What no client can see. Checks for these belong in files of their own beside the others, as row_*.py.
+# What no client can see: kubectl, or Prometheus in the cluster, is asked.
 NEEDS_A_CLUSTER = ("2c", "3a", "3b", "3c", "4c", "6b", "7")
 
 # What stands beside an application that can't be changed. A service that logs and counts itself has no such thing.

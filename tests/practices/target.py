@@ -68,6 +68,8 @@ class Commands:
     log: str = ""
     pid: str = ""
     inside: str = ""
+    kubectl: str = ""
+    prometheus: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ class Target:
                 bool(b.log and b.ledger and b.rotate),
                 "give --agent-log, --ledger-path and --rotate-command, where a log agent is beside the application",
             ),
+            "cluster": (bool(c.kubectl), "give --kubectl-command, on a cluster: 'kubectl --namespace seatrial'"),
+            "prometheus": (bool(c.prometheus), "give --prometheus-command, where there is a Prometheus"),
             "secrets": (bool(self.secrets), "give --secret-file, with the secrets the service was started with"),
         }[need]
         return "" if is_there else give

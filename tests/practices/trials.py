@@ -92,10 +92,20 @@ class Outage:
     asked: int
     recovered_after: float | None
     last_words: str
+    visits: tuple[int, int] = (0, 0)  # the last before the store was stopped, the first after; of one visitor
 
 
 def outage(target: Target) -> Outage:
     """Stop the session store, ask for liveness all the while, and start it again."""
+    with Client(target.instances[0].base) as visitor:
+        before = target.visit(visitor) if target.paths.visits else 0
+        found = _outage(target)
+        after = target.visit(visitor) if target.paths.visits and found.recovered_after is not None else 0
+    found.visits = (before, after)
+    return found
+
+
+def _outage(target: Target) -> Outage:
     unhealthy: list[str] = []
     asked = 0
     target.progress(f"stopping the session store for {target.limits.outage:g} s")
