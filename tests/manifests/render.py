@@ -3,14 +3,14 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from tests.harness.processes import require
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -23,9 +23,19 @@ NEEDS = {
 }
 
 
+@cache
+def _builder() -> tuple[str, ...]:
+    """kubectl, which knows kustomize, or kustomize itself, built where there is no kubectl."""
+    if kubectl := shutil.which("kubectl"):
+        return kubectl, "kustomize"
+    script = PROJECT / "scripts" / "go-tool.sh"
+    built = subprocess.run([script, "kustomize"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return built, "build"
+
+
 def kustomize(folder: Path) -> list[Object]:
     """The objects of a kustomization. AssertionError with kubectl's words where it can't be built."""
-    command = [require("kubectl", "kubernetes-client"), "kustomize", str(folder)]
+    command = [*_builder(), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return [thing for thing in yaml.safe_load_all(done.stdout) if thing]
@@ -61,3 +71,25 @@ def deployed(*names: str, digest: str = "sha256:" + "0" * 64) -> list[Object]:
         }
         (here / "kustomization.yaml").write_text(json.dumps(kustomization))
         return kustomize(here)
+
+
+@cache
+def gke(cluster: str, entry: str, **values: str) -> list[Object]:
+    """The GKE overlay for ``autopilot`` or ``standard`` with ``gateway`` or ``ingress``, edited as its README says.
+
+    ``values``: what is to stand in values.env instead of what stands there.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(PROJECT / "k8s", Path(scratch) / "k8s")
+        file = Path(scratch) / "k8s" / "overlays" / "gke" / "kustomization.yaml"
+        text = file.read_text()
+        for line in ("  - autopilot # or: standard\n", "  - gateway # or: ingress\n"):
+            assert line in text
+        text = text.replace("  - autopilot #", f"  - {cluster} #").replace("  - gateway #", f"  - {entry} #")
+        file.write_text(text)
+        given = file.with_name("values.env")
+        text = given.read_text()
+        for name, value in values.items():
+            text = re.sub(rf"^{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
+        given.write_text(text)
+        return kustomize(file.parent)
