@@ -21,7 +21,7 @@ secretGenerator:
   - {name: seatrial-secrets, behavior: merge, files: [SESSION_PASSWORD]}
 images:
 END
-  while read -r name new digest; do
-    echo "  - {name: $name, newName: $new, digest: \"$digest\"}"
+  while read -r name new digest; do # 7: the tag says what it is, the digest makes it this very one
+    echo "  - {name: $name, newName: ${new%:*}, newTag: \"${new##*:}\", digest: \"$digest\"}"
   done
 } >"$folder/kustomization.yaml"

@@ -13,6 +13,7 @@ import secrets
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,7 @@ from tests.cluster.faults import (
     good_spec,
     workload,
 )
+from tests.cluster.overlay import OVERLAY, Images, render
 from tests.harness.processes import wait_until
 from tests.manifests.render import PROJECT, Object, deployed, folders, kustomize
 
@@ -339,15 +341,25 @@ def test_the_server_finds_no_fault_in_the_expressions(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("folder", folders())
 def test_our_own_objects_are_let_in(cluster: Cluster, folder: str) -> None:
-    tried = 0
-    for thing in deployed(folder):
-        if thing["kind"] not in {"Pod", "ConfigMap", *TEMPLATES}:
-            continue
-        tried += 1
-        thing["metadata"].pop("namespace", None)
+    all_are_let_in(cluster, deployed(folder))
+
+
+def test_so_is_what_make_kind_applies(cluster: Cluster, tmp_path: Path) -> None:
+    specs = [thing["spec"]["template"]["spec"] for thing in deployed(OVERLAY) if thing["kind"] in TEMPLATES]
+    images = [each["image"] for spec in specs for each in (*spec["containers"], *spec.get("initContainers", []))]
+    names = {re.split("[:@]", image)[0] for image in images}
+    lines = "".join(f"{name} localhost/loaded:dev {HEX.removeprefix('@')}\n" for name in names)
+    render("seatrial", tmp_path, Images(lines, ""))
+    all_are_let_in(cluster, kustomize(tmp_path))
+
+
+def all_are_let_in(cluster: Cluster, objects: list[Object]) -> None:
+    looked_at = [thing for thing in objects if thing["kind"] in {"Pod", "ConfigMap", *TEMPLATES}]
+    assert looked_at
+    for thing in looked_at:
+        del thing["metadata"]["namespace"]
         answer = cluster.try_(thing, "shipped")
         assert answer.accepted, answer.message
-    assert tried
 
 
 def test_kubectl_shows_what_to_do(cluster: Cluster) -> None:
