@@ -38,6 +38,15 @@ patches:
       kind: HorizontalPodAutoscaler
       metadata: {{name: seatrial}}
 """
+# Most tests want nothing of it, and it takes its time to start.
+WITHOUT_TOMCAT = """
+  - target: {kind: Deployment, name: tomcat}
+    patch: |
+      $patch: delete
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: {name: tomcat}
+"""
 
 
 @dataclass(frozen=True)
@@ -115,13 +124,15 @@ class Copy:
         }
 
 
-def render(namespace: str, folder: Path, images: Images, *twins: str, **settings: str) -> None:
+def render(namespace: str, folder: Path, images: Images, *twins: str, tomcat: bool = False, **settings: str) -> None:
     """Write the kustomization of a copy. ``twins``: folders of twins/ that break it."""
     _script("kind-render.sh", str(folder), namespace, stdin=images.lines)
     components = [TWINS / twin for twin in twins]
     assert all(path.is_dir() for path in components), components
     with (folder / "kustomization.yaml").open("a") as file:
         file.write(PATCHES.format(namespace=namespace, settings=_literals(settings)))
+        if not tomcat:
+            file.write(WITHOUT_TOMCAT)
         if components:
             file.write("components:\n")
             file.writelines(f"  - {os.path.relpath(path.resolve(), folder.resolve())}\n" for path in components)
@@ -133,14 +144,16 @@ def _literals(settings: dict[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def deployed(images: Images, *twins: str, settled: bool = True, **settings: str) -> Iterator[Copy]:
+def deployed(
+    images: Images, *twins: str, settled: bool = True, tomcat: bool = False, **settings: str
+) -> Iterator[Copy]:
     """The overlay, up and ready in a namespace that is gone when this is left."""
     kubectl = Kubectl(f"seatrial-test-{secrets.token_hex(3)}")
     cache = PROJECT / ".cache"
     cache.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cluster-", dir=cache) as folder:
         copy = Copy(kubectl, Path(folder), images)
-        render(kubectl.namespace, copy.folder, images, *twins, **settings)
+        render(kubectl.namespace, copy.folder, images, *twins, tomcat=tomcat, **settings)
         try:
             copy.apply()
             if settled:

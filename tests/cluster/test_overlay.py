@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.conformance import cluster_options, conform, instances
 from tests.cluster.generator import load
-from tests.cluster.overlay import Copy, Images, deployed
+from tests.cluster.overlay import PROJECT, Copy, Images, deployed
 from tests.practices.rows import BESIDE, ROWS
 
 pytestmark = pytest.mark.timeout(1500)
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(1500)
 @pytest.fixture(scope="module")
 def copy(images: Images) -> Iterator[Copy]:
     """Its cookies are Secure, as behind a load balancer; the suite looks at them."""
-    with deployed(images, COOKIE_SECURE="true") as ours:
+    with deployed(images, tomcat=True, COOKIE_SECURE="true") as ours:
         yield ours
 
 
@@ -33,7 +33,7 @@ def test_every_practice_is_kept(copy: Copy, tmp_path: Path) -> None:
         run = conform(options, tmp_path / "report.json")
     print(f"\n{run.table}")
     assert run.rows("broken") == set(), run.table
-    assert run.rows("ok") == set(ROWS) - set(BESIDE)  # those are shown in test_tomcat.py
+    assert run.rows("ok") == set(ROWS) - set(BESIDE) == documented() - set(BESIDE)  # those: test_tomcat.py
 
 
 def test_the_twin_is_red_in_each_row_that_a_cluster_shows(images: Images, tmp_path: Path) -> None:
@@ -46,3 +46,11 @@ def test_the_twin_is_red_in_each_row_that_a_cluster_shows(images: Images, tmp_pa
         run = conform(options, tmp_path / "report.json", "--only=2c,3a,3b,3c,4c,6b,7")
     print(f"\n{run.table}")
     assert run.rows("broken") == {"2c", "3a", "3b", "3c", "4c", "6b", "7"}, run.table
+
+
+def documented() -> set[str]:
+    """The rows that docs/practices.md says are proved in a cluster."""
+    lines = [line.split("|") for line in (PROJECT / "docs" / "practices.md").read_text().splitlines() if "|" in line]
+    head, _, *rows = [[cell.strip() for cell in line] for line in lines]
+    column = next(at for at, cell in enumerate(head) if "make test-cluster" in cell)
+    return {row[1] for row in rows if row[column] == "yes"}
