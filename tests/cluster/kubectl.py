@@ -68,9 +68,9 @@ class Kubectl:
         alive = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
         return sorted(alive, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
-    def exec(self, pod: str, *command: str) -> str:
-        """What a command prints that runs in the pod's first container."""
-        return self("exec", pod, "--", *command)
+    def exec(self, pod: str, *command: str, container: str = "") -> str:
+        """What a command prints that runs in a container of a pod; the first where none is named."""
+        return self("exec", pod, *([f"--container={container}"] if container else []), "--", *command)
 
     def until(self, what: str, test: Callable[[], bool], *, timeout: float = PATIENCE) -> None:
         """Wait for what no watch can say. KubectlError when it does not come."""

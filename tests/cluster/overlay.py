@@ -1,6 +1,7 @@
 """The kind overlay in a namespace of its own, rendered and applied as `make kind` does, and removed again."""
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -63,10 +64,15 @@ class Images:
 
 
 def build_images() -> Images:
-    """Build the images and hand them to the cluster."""
+    """Build the images and hand them to the cluster. IMAGES names a file that keeps what they are for another run."""
+    kept = Path(os.environ.get("IMAGES") or os.devnull)
+    if kept.is_file():
+        return Images(**json.loads(kept.read_text()))
     lines = _script("kind-images.sh", OVERLAY)
     following = _script("kind-images.sh", OVERLAY, "seatrial", TAG="next", REVISION="next")
-    return Images(lines, _reference(following))
+    images = Images(lines, _reference(following))
+    kept.write_text(json.dumps(vars(images)))
+    return images
 
 
 def _reference(lines: str) -> str:
