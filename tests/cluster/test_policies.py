@@ -360,6 +360,20 @@ def all_are_let_in(cluster: Cluster, objects: list[Object]) -> None:
         del thing["metadata"]["namespace"]
         answer = cluster.try_(thing, "shipped")
         assert answer.accepted, answer.message
+        if "template" in thing.get("spec", {}):
+            answer = cluster.try_(a_pod_of(thing), "shipped")  # Pod Security looks at pods alone
+            assert answer.accepted, answer.message
+
+
+def a_pod_of(thing: Object) -> Object:
+    """A pod that a workload would make, but for what the cluster would have to hold beforehand."""
+    spec = copy.deepcopy(thing["spec"]["template"]["spec"])
+    for absent in ("serviceAccountName", "priorityClassName"):
+        spec.pop(absent, None)
+    for claim in thing["spec"].get("volumeClaimTemplates", []):
+        name = claim["metadata"]["name"]
+        spec.setdefault("volumes", []).append({"name": name, "persistentVolumeClaim": {"claimName": name}})
+    return workload("Pod", spec)
 
 
 def test_kubectl_shows_what_to_do(cluster: Cluster) -> None:
