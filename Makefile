@@ -8,7 +8,7 @@ SCAN := .cache/scan
 JOBS ?= 2
 TESTS ?=
 
-.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-cluster kind kind-down screenshots conform lint format coverage flakes docs lock clean
+.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-manifests test-cluster kind kind-down screenshots conform lint format coverage flakes docs lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ test-container: $(VENV)/dev.stamp ## the image and its confined container, for r
 	@$(BIN)/python -m pytest -s tests/container $(TESTS)
 
 # In namespaces of its own, that it removes again. RUNS=20 repeats the load. What was counted is printed (-s).
+test-manifests: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## what k8s/ makes: forms, practices, flows, checkov, kube-score; needs no cluster
+	@scripts/test-servers.sh
+	@$(BIN)/python -m pytest -n $(JOBS) tests/manifests $(TESTS)
+
 test-cluster: $(VENV)/dev.stamp ## the manifests on the cluster of `make kind`, deployed, broken and rolled back under load
 	@scripts/kind-test.sh $(BIN)/python $(TESTS)
 
@@ -86,6 +90,7 @@ lint: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## ruff, mypy --strict, shellcheck, a
 	@$(SCAN)/bin/checkov --framework dockerfile --file Dockerfile sidecars/*/Dockerfile --quiet --compact --skip-download
 	@$$(scripts/go-tool.sh actionlint) -shellcheck $(BIN)/shellcheck
 	@$(BIN)/python -m scripts.settings_page --check
+	@$(BIN)/python -m scripts.rules --check
 
 format: $(VENV)/dev.stamp ## put the code into ruff's form
 	@$(BIN)/ruff check --fix
@@ -99,8 +104,9 @@ coverage: $(VENV)/dev.stamp ## the tests with branch coverage of service/
 flakes: $(VENV)/dev.stamp ## the tests again and again until one fails: RUNS=20
 	@scripts/flakes.sh $${RUNS:-20} $(BIN)/python -m pytest -q -n $(JOBS) $(TESTS)
 
-docs: $(VENV)/dev.stamp ## make the generated documents anew
+docs: $(VENV)/dev.stamp ## make the generated documents anew, and the objects that hold the alert rules
 	@$(BIN)/python -m scripts.settings_page
+	@$(BIN)/python -m scripts.rules
 
 lock: ## renew the lock files: newest versions, hashes of every platform's wheels, no addresses
 	@scripts/lock.sh $(PYTHON)
