@@ -20,6 +20,7 @@ Object = dict[str, Any]  # of Kubernetes, as JSON has it
 NEEDS = {
     "k8s/components/fluent-bit": ["k8s/components/tomcat"],
     "k8s/components/redis/exporter": ["k8s/components/redis"],
+    "k8s/examples/volume-owner": ["k8s/components/redis"],
 }
 
 

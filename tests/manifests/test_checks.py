@@ -224,6 +224,25 @@ def test_gke_in_all_its_forms_is_as_the_practices_ask(cluster: str, entry: str, 
     assert list(CHECKS[check](gke(cluster, entry))) == []
 
 
+@pytest.mark.parametrize(
+    ("example", "broken"),
+    [
+        ("low-port", {"ports": ["Deployment seatrial, container seatrial: port 80"]}),
+        (
+            "volume-owner",
+            {
+                "privileges": ["StatefulSet redis, container volume-owner: capabilities"],
+                "users": ["StatefulSet redis, container volume-owner: user"],
+            },
+        ),
+    ],
+)
+def test_an_example_breaks_what_it_is_about_and_nothing_else(example: str, broken: dict[str, list[str]]) -> None:
+    objects = rendered(f"k8s/examples/{example}")
+    found = {name: faults for name, check in CHECKS.items() if (faults := list(check(objects)))}
+    assert found == broken
+
+
 @pytest.mark.parametrize("twin", TWINS)
 def test_a_broken_twin_is_seen(twin: str) -> None:
     name, folder, breaks = TWINS[twin]

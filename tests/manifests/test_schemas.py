@@ -33,7 +33,7 @@ TWINS: dict[str, tuple[str, str, Callable[[Object], Any]]] = {
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("folder", [*folders(), "k8s/policies"])
+@pytest.mark.parametrize("folder", [*folders(), "k8s/policies", "k8s/examples/low-port", "k8s/examples/volume-owner"])
 def test_every_object_has_its_kinds_form(folder: str, version: str) -> None:
     assert [found for thing in rendered(folder) if (found := fault(thing, version))] == []
 
