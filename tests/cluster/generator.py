@@ -135,6 +135,7 @@ def restricted_pod(
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
+            "priorityClassName": "seatrial",  # or the service's pods push it out where a node is full
             "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 1,
             "securityContext": {
