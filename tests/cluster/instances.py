@@ -2,14 +2,13 @@
 
 ``python -m tests.cluster.instances start|kill FOLDER NAMESPACE NUMBER`` is what the suite's commands run; FOLDER/NUMBER
 names the pod. Its address here is a port of 127.0.0.1 that is passed on to the pod: straight where pods can be reached
-from this machine, else through one pod in the cluster that `kubectl port-forward` leads to.
+from this machine, else through one pod in the cluster (tunnel.py).
 """
 
 import contextlib
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,43 +17,9 @@ from typing import Any
 
 from tests.cluster.generator import restricted_pod
 from tests.cluster.kubectl import Kubectl, on_the_node
-from tests.harness.processes import free_port, wait_until
+from tests.cluster.tunnel import tunnel
 
 Dial = Callable[[str, int], socket.socket]
-RELAY_PORT = 8080
-# For each connection: a line "ADDRESS PORT", then what is said, both ways.
-RELAY = """
-import socket, threading
-def pump(source, sink):
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        for end in (source, sink):
-            end.close()
-def serve(client):
-    with client:
-        line = b""
-        while not line.endswith(b"\\n"):
-            if not (byte := client.recv(1)):
-                return
-            line += byte
-        host, port = line.split()
-        try:
-            server = socket.create_connection((host.decode(), int(port)), timeout=5)
-        except OSError:
-            return
-        with server:
-            server.settimeout(None)
-            back = threading.Thread(target=pump, args=(server, client))
-            back.start()
-            pump(client, server)
-            back.join()
-listener = socket.create_server(("", 8080), backlog=100)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"""
 
 
 class Instances:
@@ -113,7 +78,7 @@ def dialler(kubectl: Kubectl, image: str, address: str, port: int) -> Iterator[D
 
 @contextlib.contextmanager
 def relay(kubectl: Kubectl, image: str) -> Iterator[Dial]:
-    """A pod that passes connections on to others, and the port-forward to it."""
+    """Through a pod that passes connections on to others."""
     labels = {"app.kubernetes.io/name": "relay"}
     policy = {
         "apiVersion": "networking.k8s.io/v1",
@@ -121,30 +86,12 @@ def relay(kubectl: Kubectl, image: str) -> Iterator[Dial]:
         "metadata": {"name": "relay"},
         "spec": {"podSelector": {"matchLabels": labels}, "policyTypes": ["Egress"], "egress": [{}]},
     }
-    kubectl.apply(policy, restricted_pod("relay", image, ["python", "-c", RELAY], labels, mounts={}))
-    kubectl.wait("pod/relay", "condition=Ready")
-    port = free_port()
-    process = subprocess.Popen(
-        [*kubectl.command, "port-forward", "pod/relay", f"{port}:{RELAY_PORT}"], stdout=subprocess.DEVNULL
-    )
-
-    def dial(address: str, number: int) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", port), timeout=5)
-        connection.sendall(f"{address} {number}\n".encode())
-        return connection
-
-    def is_up() -> bool:
-        with contextlib.suppress(OSError):
-            dial("127.0.0.1", RELAY_PORT).close()
-            return True
-        return False
-
+    kubectl.apply(policy, restricted_pod("relay", image, ["sleep", "infinity"], labels, mounts={}))
     try:
-        wait_until("the port-forward", is_up)
-        yield dial
+        kubectl.wait("pod/relay", "condition=Ready")
+        with tunnel([*kubectl.command, "exec", "--stdin", "relay", "--"]) as link:
+            yield link.dial
     finally:
-        process.terminate()
-        process.wait()
         kubectl("delete", "pod", "relay", "--grace-period=1", "--wait=false")
 
 
