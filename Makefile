@@ -68,11 +68,11 @@ test-container: $(VENV)/dev.stamp ## the image and its confined container, for r
 	@scripts/test-servers.sh podman:podman buildah:buildah runc:runc debootstrap:debootstrap ip:iproute2 mvn:maven
 	@$(BIN)/python -m pytest -s tests/container $(TESTS)
 
-# In namespaces of its own, that it removes again. RUNS=20 repeats the load. What was counted is printed (-s).
 test-manifests: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## what k8s/ makes: forms, practices, flows, checkov, kube-score; needs no cluster
 	@scripts/test-servers.sh
 	@$(BIN)/python -m pytest -n $(JOBS) tests/manifests $(TESTS)
 
+# In namespaces of its own, that it removes again. RUNS=20 repeats the load. What was counted is printed (-s).
 test-cluster: $(VENV)/dev.stamp ## the manifests on the cluster of `make kind`, deployed, broken and rolled back under load
 	@scripts/kind-test.sh $(BIN)/python $(TESTS)
 
@@ -84,7 +84,7 @@ lint: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## ruff, mypy --strict, shellcheck, a
 	@$(BIN)/ruff check --no-cache # its cache does not see that an imported file has come or gone
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck scripts/*.sh tests/container/*.sh .ci/run
+	@$(BIN)/shellcheck scripts/*.sh tests/container/*.sh .ci/*
 	@$(BIN)/hadolint Dockerfile sidecars/*/Dockerfile
 	@$$(scripts/go-tool.sh compose-go) docker-compose.yml >/dev/null # by the compose specification's schema, and more
 	@$(SCAN)/bin/checkov --framework dockerfile --file Dockerfile sidecars/*/Dockerfile --quiet --compact --skip-download
