@@ -146,7 +146,7 @@ def render(namespace: str, folder: Path, images: Images, *twins: str, tomcat: bo
 
 def _literals(settings: dict[str, str]) -> str:
     """A store may be slow here: tests share their machine."""
-    return ", ".join(f"{name}={value}" for name, value in ({"SESSION_TIMEOUT": "2s"} | settings).items())
+    return ", ".join(f"{name}={value}" for name, value in ({"SESSION_TIMEOUT": "5s"} | settings).items())
 
 
 @contextlib.contextmanager
