@@ -83,6 +83,8 @@ def test_the_twin_that_ends_without_a_word_loses_requests(images: Images) -> Non
         part("scaled up", lambda: events.scale(twin, 4))
         part("scaled down", lambda: events.scale(twin, 2))
         part("pod deleted", lambda: events.delete_pod(twin, twin.kubectl.pods("seatrial")[0]))
+        if os.environ.get("KILL_CONTAINER"):  # and visitors who try nothing again
+            part("container killed", lambda: events.kill_container(twin, twin.kubectl.pods("seatrial")[0]))
         for node in nodes():
             part("nodes drained", lambda node=node: events.drain(twin, node))
             part("uncordoned", lambda node=node: events.uncordon(twin, node))
