@@ -86,10 +86,12 @@ def load(kubectl: Kubectl, image: str, *, node: str = "", think: float = 0.1) ->
     ``think``: seconds between two requests of one visitor; there are eight.
     """
     labels = {"app.kubernetes.io/name": "load"}
+    # By address, as visitors behind a load balancer do: the cluster's DNS may be on a node that is lost.
+    address = kubectl.get("service", "seatrial")["spec"]["clusterIP"]
     pod = restricted_pod(
         "load",
         image,
-        ["python", "/load/load.py", "http://seatrial", FOLDER, str(think)],
+        ["python", "/load/load.py", f"http://{address}", FOLDER, str(think)],
         labels,
         mounts={"/load": {"configMap": {"name": "load"}}, FOLDER: {"emptyDir": {"medium": "Memory"}}},
     )
