@@ -5,10 +5,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SCAN := .cache/scan
+BENCH := .cache/bench
 JOBS ?= 2
 TESTS ?=
+ROWS ?=
 
-.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-manifests test-cluster kind kind-down screenshots conform lint format coverage flakes docs lock clean
+.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-manifests test-cluster kind kind-down screenshots conform lint format bench coverage flakes docs lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +24,9 @@ $(VENV)/dev.stamp: requirements-dev.txt
 
 $(SCAN)/scan.stamp: requirements-scan.txt
 	@scripts/venv.sh $(PYTHON) $(SCAN) requirements-scan.txt $@
+
+$(BENCH)/bench.stamp: requirements-bench.txt
+	@scripts/venv.sh $(PYTHON) $(BENCH) requirements-bench.txt $@
 
 run: $(VENV)/run.stamp ## the service on 127.0.0.1:8080, with nothing else to start; every setting may be given
 	@PYTHON=$(BIN)/python exec scripts/run.sh
@@ -100,6 +105,10 @@ coverage: $(VENV)/dev.stamp ## the tests with branch coverage of service/
 	@scripts/test-servers.sh
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -n $(JOBS) $(TESTS); $(BIN)/coverage combine -q; $(BIN)/coverage report --skip-covered
+
+bench: $(BENCH)/bench.stamp ## what the practices cost, against what one would take instead: ROWS="instance sessions" (bench/README.md)
+	@scripts/test-servers.sh wrk:wrk
+	@$(BENCH)/bin/python -m bench $(ROWS)
 
 flakes: $(VENV)/dev.stamp ## the tests again and again until one fails: RUNS=20
 	@scripts/flakes.sh $${RUNS:-20} $(BIN)/python -m pytest -q -n $(JOBS) $(TESTS)
