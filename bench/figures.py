@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 
 ROUNDS = 5  # at least, for a verdict
-NOISE = 0.10  # the middle half of the rounds' ratios may span so much of their median; else there is no verdict
+NOISE = 0.10  # the middle half of the rounds' ratios may span so much of their median
 
 Measure = Callable[[], float]
 
@@ -48,7 +48,7 @@ class Figure:
 
     @property
     def ratios(self) -> list[float]:
-        """Ours to the rival's, round by round; 1 where both are nothing."""
+        """Ours to the rival's, round by round; 0 where both are nothing."""
         return [_ratio(a, b) for a, b in zip(self.ours, self.rival, strict=True)]
 
     @property
@@ -71,13 +71,19 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """ "kept", "missed", "noisy" (the rounds differ too much), "undecided" (the goal lies in their middle half)."""
+        """Whether the goal is kept or missed; noisy, or undecided, where there is no verdict; "" without a goal.
+
+        Where every round says the same of the goal, it is no matter how far they differ: were the true ratio on the
+        other side, five rounds of five would come out so once in 32 runs. Else the rounds must be close together
+        (noisy), and the goal must not lie in their middle half (undecided).
+        """
         if self.goal is None or 1 < len(self.ratios) < ROUNDS:
             return ""
-        if self.is_noisy:
-            return "noisy"
+        votes = {self.goal.holds(ratio) for ratio in self.ratios}
         low, high = self.spread
-        if len(self.ratios) > 1 and self.goal.holds(low) != self.goal.holds(high):
+        if len(votes) > 1 and self.is_noisy:
+            return "noisy"
+        if len(votes) > 1 and self.goal.holds(low) != self.goal.holds(high):
             return "undecided"
         return "kept" if self.goal.holds(self.ratio) else "missed"
 
@@ -98,4 +104,4 @@ def _turns(names: list[str], rounds: int) -> Iterator[str]:
 def _ratio(ours: float, rival: float) -> float:
     if rival:
         return ours / rival
-    return 1.0 if not ours else float("inf")
+    return 0.0 if not ours else float("inf")

@@ -1,11 +1,12 @@
 """Load by wrk, on the core that is not the server's, and the proof that wrk is not what is measured."""
 
 import contextlib
+import json
 import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,12 +56,16 @@ def load(
     *,
     seconds: float,
     connections: int = CONNECTIONS,
-    headers: Mapping[str, str] | None = None,
-    method: str = "GET",
+    cookies: Sequence[str] = (),
+    close: bool = False,
 ) -> Load:
-    """Ask for ``path`` as fast as the server answers. LoadFailed where not every answer was a 2xx or 3xx."""
+    """Ask for ``path`` as fast as the server answers. LoadFailed where not every answer was a 2xx or 3xx.
+
+    Each request has the next of the ``cookies``: many visitors, as a service has them. With ``close`` each has a
+    connection of its own.
+    """
     before = server.cpu_seconds()
-    found = _wrk(f"{server.url}{path}", seconds, connections, headers or {}, method)
+    found = _wrk(f"{server.url}{path}", seconds, connections, cookies, close=close)
     cpu_seconds = server.cpu_seconds() - before
     requests, took, failed, p99 = found
     if failed:
@@ -82,16 +87,16 @@ def background(server: Server, path: str, *, connections: int = CONNECTIONS) -> 
 
 
 def _wrk(
-    url: str, seconds: float, connections: int, headers: Mapping[str, str], method: str
+    url: str, seconds: float, connections: int, cookies: Sequence[str] = (), *, close: bool = False
 ) -> tuple[int, float, int, float]:
     """Requests, seconds, failures, p99 in seconds."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f'wrk.method = "{method}"\n{_SUMMARY}')
+        script.write(_SUMMARY)
+        if cookies:
+            script.write(f"local cookies = {{{', '.join(map(json.dumps, cookies))}}}\n{_COOKIES}")
         script.flush()
         command = [require("wrk", "wrk"), "-t", "1", "-c", str(connections), "-d", f"{max(1, round(seconds))}s"]
-        command += ["-s", script.name]
-        for name, value in headers.items():
-            command += ["-H", f"{name}: {value}"]
+        command += ["-s", script.name, *(["-H", "Connection: close"] if close else [])]
         with on_core(cores()[1]):
             done = subprocess.run([*command, url], capture_output=True, text=True, check=True)
     match = re.search(r"^FIGURES (\d+) (\d+) (\d+) (\d+)$", done.stdout, re.MULTILINE)
@@ -110,6 +115,18 @@ end
 """
 
 
+_COOKIES = """
+local requests, turn = {}, 0
+init = function()
+  for i, cookie in ipairs(cookies) do requests[i] = wrk.format("GET", nil, {Cookie = cookie}) end
+end
+request = function()
+  turn = turn % #requests + 1
+  return requests[turn]
+end
+"""
+
+
 def generator_rate(folder: Path) -> float:
     """What wrk can do: requests a second against nginx, which answers from memory, on the server's core."""
     port = free_port()
@@ -122,5 +139,5 @@ def generator_rate(folder: Path) -> float:
     )
     command = [require("nginx", "nginx"), "-c", str(config), "-p", str(folder)]
     with on_core(cores()[0]), running(command, port=port, log=folder / "nginx.log"):
-        requests, seconds, _, _ = _wrk(f"http://127.0.0.1:{port}/", 2, CONNECTIONS, {}, "GET")
+        requests, seconds, _, _ = _wrk(f"http://127.0.0.1:{port}/", 2, CONNECTIONS)
     return requests / seconds

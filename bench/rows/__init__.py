@@ -15,6 +15,7 @@ from bench.rows import (
     scrape,
     sessions,
     start,
+    worker,
 )
 
 ROWS: dict[str, Callable[[Context], Iterable[Figure]]] = {
@@ -28,4 +29,5 @@ ROWS: dict[str, Callable[[Context], Iterable[Figure]]] = {
     "scale-out": scale_out.measure,
     "log": log.measure,
     "drain": drain.measure,
+    "worker": worker.measure,
 }
