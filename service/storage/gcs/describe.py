@@ -11,10 +11,8 @@ from service.storage.store import ObjectInfo, StorageMisconfigured
 
 
 def from_blob(blob: Blob) -> ObjectInfo:
-    """Of what the library has parsed."""
-    resource = {"size": blob.size, "contentType": blob.content_type, "generation": blob.generation}
-    updated = blob.updated and blob.updated.isoformat()
-    return from_resource(blob.name, {**resource, "crc32c": blob.crc32c, "updated": updated})
+    """Of what the library was answered. Its properties parse the same at each use, and dates slowly."""
+    return from_resource(blob.name, blob._properties)
 
 
 def from_resource(name: str, resource: Mapping[str, Any]) -> ObjectInfo:
