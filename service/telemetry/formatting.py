@@ -18,7 +18,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from service.telemetry import plain, trace
-from service.telemetry.redact import REDACTED
+from service.telemetry.redact import REDACTED, is_secret_name
 
 MAX_LINE = 16 * 1024 - 2  # characters, which are bytes here: a line is ASCII. Its end comes on top
 MAX_FIELDS = 60
@@ -87,6 +87,7 @@ class Fields:
         self._reserved = {*RESERVED_ATTRS, "taskName"}
         self._second = (0, "")
         self._places: dict[tuple[object, object], dict[str, str]] = {}
+        self._names: dict[str, tuple[str, bool]] = {}
 
     def of(self, record: logging.LogRecord) -> dict[str, object]:
         """Everything that the record says. Values that can't be had are described; the record is kept."""
@@ -132,10 +133,21 @@ class Fields:
             if number == MAX_FIELDS:
                 fields["clipped"] = True
                 return
+            name, is_secret = self._field(key)
+            hidden = is_secret and value is not None and not isinstance(value, bool)
+            fields[name] = REDACTED if hidden else plain.plain(value)
+
+    def _field(self, key: object) -> tuple[str, bool]:
+        """The field's name for a key, and whether it names a secret. The code has few, so they are worked out once."""
+        known = self._names.get(key) if type(key) is str else None
+        if known is None:
             name = plain.describe(key)[:100]
             if name in _OURS or name.startswith(_PREFIX):
                 name = f"extra.{name}"
-            fields[name] = REDACTED if plain.secret(name, value) else plain.plain(value)
+            known = name, is_secret_name(name)
+            if type(key) is str and len(key) <= 100 and len(self._names) < 1000:
+                self._names[key] = known
+        return known
 
     def _trace(self, context: trace.Context) -> dict[str, object]:
         return {
