@@ -5,15 +5,19 @@ In: which proxy is believed, which host names are answered, which sites may writ
 
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from flask import Flask, Response, request
-from werkzeug.datastructures import Headers
+from flask import Flask, Request
+from flask.globals import request_ctx
 from werkzeug.routing import RequestRedirect
 
 from service.settings import Settings
 from service.web.errors import Problem
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 # RFC 3986 §3.2.2, without what no name of a host has.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255})(?::[0-9]{0,5})?", re.ASCII)
@@ -42,7 +46,7 @@ HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 
 def install(app: Flask, settings: Settings) -> None:
     """Put the guards around every route of ``app``."""
-    steps: list[Callable[[], None]] = [_note_route]
+    steps: list[Callable[[Request], None]] = [_note_route]
     if settings.forwarded_allow_ips:
         steps.append(_believe_proxies(settings))
     steps += [_decide_host, _redirect_here]
@@ -51,38 +55,43 @@ def install(app: Flask, settings: Settings) -> None:
     steps += [_check_coding, check_same_site]
 
     def before() -> None:
+        request = request_ctx.request  # asked for once: each use of the proxy looks it up
         for step in steps:
-            step()
+            step(request)
 
     # Not for security: which instance it was, on every answer (/api/instance tells it too).
     served_by = ("X-Served-By", quote(settings.instance, safe=" !#$&'()*+,/:;=?@[]^`{|}"))
     out = (*SECURITY_HEADERS, served_by, *((HSTS,) if settings.cookie_secure else ()))
 
-    def after(response: Response) -> Response:
-        add_missing(response.headers, out)
-        return response
-
     app.before_request(before)
-    app.after_request(after)
+    app.wsgi_app = _with_headers(app.wsgi_app, out)  # type: ignore[method-assign, assignment] # Flask's documented way to wrap the application
 
 
-def add_missing(headers: Headers, more: tuple[tuple[str, str], ...]) -> None:
-    """Add headers, but none that the view has set itself."""
-    present = {name.lower() for name, _ in headers}
-    for name, value in more:
-        if name.lower() not in present:
-            headers.add(name, value)
-    if "cache-control" not in present:
-        headers.add("Cache-Control", "no-store")
+def _with_headers(app: "WSGIApplication", more: tuple[tuple[str, str], ...]) -> "WSGIApplication":
+    """Every answer has these headers, but for those that the view has set itself.
+
+    Here, where headers are a list: Flask's own way, ``after_request``, checks each of them again for each answer.
+    """
+    by_name = [(name.lower(), (name, value)) for name, value in (*more, ("Cache-Control", "no-store"))]
+
+    def secured(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            present = {name.lower() for name, _ in headers}
+            headers += [header for name, header in by_name if name not in present]
+            return start_response(status, headers, exc_info)
+
+        return app(environ, begin)
+
+    return secured
 
 
-def _note_route() -> None:
+def _note_route(request: Request) -> None:
     """The rule's template, for metrics: the number of series must not grow with what visitors send."""
     if request.url_rule is not None:
         request.environ["seatrial.route"] = request.url_rule.rule
 
 
-def check_same_site() -> None:
+def check_same_site(request: Request) -> None:
     """Refuse writes that another site's page makes with the visitor's cookie.
 
     Fetch Metadata (``Sec-Fetch-Site``, W3C) where the browser sends it, else ``Origin`` (RFC 6454). A client that sends
@@ -100,7 +109,7 @@ def check_same_site() -> None:
         raise Problem(403, "Another site may not write here.", kind="cross-site")
 
 
-def _decide_host() -> None:
+def _decide_host(request: Request) -> None:
     """The host that is asked for: the target's authority where it has one, else ``Host`` (RFC 9112 §3.2, §3.2.2).
 
     Left in the environment for whatever else looks at it. A 400 Problem where it is missing or malformed.
@@ -116,7 +125,7 @@ def _decide_host() -> None:
     environ["HTTP_HOST"] = host
 
 
-def _redirect_here() -> None:
+def _redirect_here(request: Request) -> None:
     """Make the router's redirects relative (RFC 9110 §10.2.2): it takes the host from where nobody has checked it."""
     redirect = request.routing_exception
     if isinstance(redirect, RequestRedirect):
@@ -124,17 +133,18 @@ def _redirect_here() -> None:
         redirect.new_url = urlunsplit(("", "", "/" + target.path.lstrip("/"), target.query, ""))
 
 
-def _check_coding() -> None:
+def _check_coding(request: Request) -> None:
     """Of transfer codings only ``chunked`` is known (RFC 9112 §6.1)."""
-    if request.environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip().lower() != "chunked":
+    coding = request.environ.get("HTTP_TRANSFER_ENCODING")
+    if coding is not None and coding.strip().lower() != "chunked":
         raise Problem(501, "Of transfer codings only chunked is understood.")
 
 
-def _check_host(allowed: tuple[str, ...]) -> Callable[[], None]:
+def _check_host(allowed: tuple[str, ...]) -> Callable[[Request], None]:
     names = frozenset(name for name in allowed if not name.startswith("*."))
     suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
 
-    def check() -> None:
+    def check(request: Request) -> None:
         if request.path in ALWAYS_ANSWERED:
             return
         host = request.environ.get("HTTP_HOST", "").lower()
@@ -147,7 +157,7 @@ def _check_host(allowed: tuple[str, ...]) -> Callable[[], None]:
     return check
 
 
-def _believe_proxies(settings: Settings) -> Callable[[], None]:
+def _believe_proxies(settings: Settings) -> Callable[[Request], None]:
     """Take the visitor's address and scheme from headers, but only as far as our own proxies vouch for them.
 
     ``X-Forwarded-For`` is read from its end: each trusted proxy vouches for the address before it; the first address
@@ -158,7 +168,7 @@ def _believe_proxies(settings: Settings) -> Callable[[], None]:
     def trusted(address: _Address | None) -> bool:
         return address is not None and any(address in network for network in networks)
 
-    def believe() -> None:
+    def believe(request: Request) -> None:
         environ = request.environ
         client = _address(environ.get("REMOTE_ADDR", ""))
         if not trusted(client):

@@ -6,8 +6,8 @@ from service.web import guards
 from tests.practices.twins.ours import start
 
 
-def note_path() -> None:
-    flask.request.environ["seatrial.route"] = flask.request.path
+def note_path(request: flask.Request) -> None:
+    request.environ["seatrial.route"] = request.path
 
 
 if __name__ == "__main__":
