@@ -15,6 +15,7 @@ import contextlib
 import errno
 import fcntl
 import re
+import select
 import selectors
 import signal
 import socket
@@ -24,21 +25,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn import util  # type: ignore[import-untyped] # gunicorn ships no types
-from gunicorn.http import errors  # type: ignore[import-untyped] # as above
+from gunicorn.http import errors, wsgi  # type: ignore[import-untyped] # as above
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped] # as above
 
 from service import problem
+from service.pool import Inbox, Threads
+from service.wire import Parser, Request, Response
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from service.settings import Settings
 
 SMALL_BODY = 16 * 1024  # bytes of a body that are waited for before a thread is taken
 MOST_HEAD = 64 * 1024  # bytes on the whole: gunicorn's limits of fields allow 800 KiB a connection
 LINGER = 2.0  # seconds until a closed connection is given up (RFC 9112 §9.6)
 IDLE_AT_END = 1.0  # seconds that an idle connection lives on when the worker ends: a request may be on its way
+LOOK_EVERY = 0.5  # seconds from one look at late connections, and at the parent process, to the next
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
+DRAIN_WAIT = 5.0  # seconds for what is left of a body that nobody read
 READ = 16 * 1024
 SEND_BUFFER = 192 * 1024  # bytes for each connection; the system doubles it, and counts its own overhead
 SIOCOUTQNSD = 0x894B  # linux/sockios.h
@@ -68,7 +71,13 @@ _DETAILS = {
 
 
 class ClientSocket(socket.socket):
-    """A visitor's socket, with a time-out and a least rate for what it sends and takes."""
+    """A visitor's socket, with a time-out and a least rate for what it sends and takes.
+
+    The system's socket never blocks. Where there is time, it is waited for with poll(), and only when it is needed:
+    Python's own time-outs cost a call of the system at each change, and one more before each byte.
+    """
+
+    _patience = 0.0  # seconds that a call may wait
 
     def limit(self, timeout: float, least_rate: int) -> None:
         """``timeout`` in seconds without a byte; ``least_rate`` in bytes a second, once ``timeout`` was waited."""
@@ -87,24 +96,49 @@ class ClientSocket(socket.socket):
 
     def setblocking(self, flag: bool, /) -> None:
         """Blocking is never for ever."""
-        self.settimeout(self._timeout if flag else 0.0)
+        self._patience = self._timeout if flag else 0.0
+
+    def settimeout(self, value: float | None, /) -> None:
+        """As socket's; None is the socket's own time-out."""
+        self._patience = self._timeout if value is None else value
+
+    def gettimeout(self) -> float:
+        """As socket's."""
+        return self._patience
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """As socket's; TimeoutError also where a body comes too slowly on the whole."""
         started = time.monotonic()
-        data = super().recv(size, flags)
-        self._count(len(data), started)
-        return data
+        while True:
+            try:
+                data = super().recv(size, flags)
+            except BlockingIOError:
+                self._wait(select.POLLIN, started)
+            else:
+                self._count(len(data), started)
+                return data
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """As socket's, with the time-out for each part. A client that takes nothing is a client that is gone."""
-        rest = memoryview(data).cast("B")
+        started = time.monotonic()
+        try:
+            sent = super().send(data, flags)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):  # nearly always
+            self._moved += sent
+            return
+        rest = memoryview(data).cast("B")[sent:]
         try:
             while rest:
-                started = time.monotonic()
-                sent = super().send(rest, flags)
-                rest = rest[sent:]
                 self._count(sent, started)
+                started = time.monotonic()
+                sent = 0
+                self._wait(select.POLLOUT, started)
+                with contextlib.suppress(BlockingIOError):
+                    sent = super().send(rest, flags)
+                rest = rest[sent:]
+            self._count(sent, started)
         except TimeoutError:
             raise BrokenPipeError(errno.EPIPE, "the client takes nothing, or too slowly") from None
 
@@ -123,6 +157,16 @@ class ClientSocket(socket.socket):
         with contextlib.suppress(OSError):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, int(wanted))
 
+    def _wait(self, event: int, started: float) -> None:
+        """Until it can be read or written. BlockingIOError without patience, TimeoutError at its end."""
+        if not self._patience:
+            raise BlockingIOError(errno.EAGAIN, "nothing there")
+        left = started + self._patience - time.monotonic()
+        poller = select.poll()
+        poller.register(self, event)
+        if left <= 0 or not poller.poll(left * 1000):
+            raise TimeoutError("timed out")
+
     def _count(self, moved: int, started: float) -> None:
         self._waited += time.monotonic() - started
         self._moved += moved
@@ -132,6 +176,8 @@ class ClientSocket(socket.socket):
 
 class Connection(TConn):  # type: ignore[misc] # of gunicorn
     """A visitor's connection, and what came of its next request."""
+
+    parser: Parser | None
 
     def __init__(self, cfg: Any, client: ClientSocket, address: Any, server: Any) -> None:
         super().__init__(cfg, client, address, server)
@@ -167,16 +213,18 @@ class Connection(TConn):  # type: ignore[misc] # of gunicorn
             if self._enough():
                 return True
 
-    def hand_over(self) -> None:
-        """Give what has come to gunicorn's parser. Raises gunicorn's errors where the head is too large."""
+    def hand_over(self) -> Request | None:
+        """The request that has come; None where none did. Raises gunicorn's errors where it is no request."""
         self.sock.setblocking(True)
         if self._is_too_large:
             if b"\r\n" not in self._came:
                 raise errors.LimitRequestLine(len(self._came), MOST_HEAD)
             raise errors.LimitRequestHeaders(f"the head is larger than {MOST_HEAD} bytes")
-        self.init()
+        if self.parser is None:
+            self.parser = Parser(self.cfg, self.sock, self.client)
         self.parser.unreader.unread(bytes(self._came))
         self._came.clear()
+        return next(self.parser, None)
 
     def _enough(self) -> bool:
         if not self._needed:
@@ -208,8 +256,13 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         self.settings: Settings = self.app.settings
         self._waiting: dict[Connection, Any] = {}  # in the poller, longest first: what to do when there is something
         self._working: set[Connection] = set()  # in a thread, or on its way there
+        self.method_queue = Inbox()
         # gunicorn stops to accept there; before that, room is made.
         self.worker_connections = self.settings.max_connections + 16
+
+    def get_thread_pool(self) -> Threads:
+        """gunicorn asks for the request threads."""
+        return Threads(self.cfg.threads, self._serve)
 
     def init_signals(self) -> None:
         """As gunicorn's, but a terminal's Ctrl-C is the parent's to answer."""
@@ -232,10 +285,14 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         """Serve until told to end, then end."""
         self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
         self.set_accept_enabled(True)
+        looked = 0.0
         while self.alive:
-            self.notify()
             self.set_accept_enabled(self.nr_conns < self.worker_connections)
-            self.wait_for_and_dispatch_events(1.0)
+            self.wait_for_and_dispatch_events(LOOK_EVERY)
+            if time.monotonic() - looked < LOOK_EVERY:
+                continue  # under load this loop turns thousands of times a second
+            looked = time.monotonic()
+            self.notify()
             if not self.is_parent_alive():
                 break
             self._close_late()
@@ -251,6 +308,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
             return False
         client = ClientSocket(fileno=plain.detach())
         client.make_room()
+        socket.socket.setblocking(client, False)
         client.limit(self.settings.io_timeout, self.settings.min_transfer_rate)
         conn = Connection(self.cfg, client, address, listener.getsockname())
         self.nr_conns += 1
@@ -259,12 +317,13 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         self._expect(conn, self.settings.head_timeout)
         return True
 
-    def finish_request(self, conn: Connection, future: "Future[bool]") -> None:
-        """A thread is done with a request (called in the main thread)."""
+    def finish_request(self, conn: Connection, keep: bool | None) -> None:
+        """A thread is done with a request (called in the main thread). ``keep``: None where it failed altogether."""
         self._working.discard(conn)
         try:
-            keep = not future.cancelled() and future.result()
-            if keep:
+            if keep is None:
+                self._close(conn)
+            elif keep:
                 conn.take_over()
                 self._expect(conn, self.cfg.keepalive if self.alive else IDLE_AT_END)
             else:
@@ -314,7 +373,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
 
     def _work(self, conn: Connection) -> None:
         self._working.add(conn)
-        self.enqueue_req(conn)
+        self.tpool.put(conn)
 
     def _linger(self, conn: Connection) -> None:
         """Close our side, and read on until the client closes its own, or it would lose our last words."""
@@ -404,16 +463,56 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
 
     # In the request's thread.
 
-    def handle(self, conn: Connection) -> Any:
-        """Serve one request."""
+    def _serve(self, conn: Connection) -> None:
+        keep: bool | None = None
         try:
-            conn.hand_over()
+            keep = self.handle(conn)
+        except BaseException:  # the thread goes on, and the connection is of no use any more
+            self.log.exception("a request ended its thread")
+        finally:
+            self.method_queue.defer(self.finish_request, conn, keep)
+
+    def handle(self, conn: Connection) -> bool:
+        """Serve one request; whether the connection can take another."""
+        request = None
+        try:
+            request = conn.hand_over()
+            if request is None or not self.handle_request(request, conn):
+                return False
+            return conn.parser is not None and conn.parser.finish_body(deadline=time.monotonic() + DRAIN_WAIT)
+        except (errors.NoMoreData, StopIteration):
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
+                self.log.exception("Socket error processing request.")
+            return False
+        except Exception as error:  # noqa: BLE001 -- the last place where it can be answered
+            self.handle_error(request, conn.sock, conn.client, error)
+            return False
+
+    def handle_request(self, req: Request, conn: Connection) -> bool:
+        """Call the application and send its answer; whether the connection lives on."""
+        self.cfg.pre_request(self, req)
+        response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, Response)
+        environ["wsgi.multithread"] = True
+        if not self.alive:
+            response.force_close()
+        body = self.wsgi(environ, response.start_response)
+        try:
+            for piece in body:
+                response.write(piece)
+            response.close()
         except OSError:
-            return False
-        except errors.ParseException as error:
-            self.handle_error(None, conn.sock, conn.client, error)
-            return False
-        return super().handle(conn)
+            raise
+        except Exception:
+            if response.headers_sent:
+                self.log.exception("Error handling request")
+                raise StopIteration from None
+            raise
+        finally:
+            if hasattr(body, "close"):
+                body.close()
+        return not response.should_close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:  # noqa: ARG002 -- gunicorn's signature
         """Answer what never becomes a request, as a problem document."""

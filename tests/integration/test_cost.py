@@ -1,0 +1,213 @@
+"""What a request costs, in counts that are the same on every machine: commands, bytes, system calls, allocations."""
+
+import contextlib
+import gc
+import io
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service import create_app
+from service.settings import load
+from tests.harness.http import Visitor
+from tests.harness.processes import wait_until
+from tests.harness.raw import RawClient, head
+from tests.harness.redis import RedisServer, redis_server
+from tests.harness.service import Service, running_service
+
+REQUESTS = 50
+COMMANDS = ("evalsha", "eval", "del", "get", "set", "hello", "select", "auth", "ping", "cluster|slots")
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("service")
+    # One thread's worth of requests at a time; no background check falls into what is counted.
+    with running_service(folder, SESSION_URL=redis.url, DEPENDENCY_CHECK_INTERVAL="300s") as running:
+        yield running
+
+
+def cost(redis: RedisServer, do: Callable[[], object]) -> tuple[float, float, float]:
+    """Commands, bytes to Redis and bytes from Redis, for each of REQUESTS calls."""
+    with redis.client() as admin:
+
+        def counts() -> tuple[int, int, int]:
+            stats, commands = admin.info("stats"), admin.info("commandstats")
+            calls = sum(commands.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in COMMANDS)
+            return calls, stats["total_net_input_bytes"], stats["total_net_output_bytes"]
+
+        counts()
+        first = counts()
+        second = counts()  # what asking costs
+        for _ in range(REQUESTS):
+            do()
+        third = counts()
+    return tuple((c - b - (b - a)) / REQUESTS for a, b, c in zip(first, second, third, strict=True))  # type: ignore[return-value] # three
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "most"),
+    [
+        pytest.param("GET", "/api/instance", (0, 1, 1), id="untouched"),
+        pytest.param("GET", "/api/session", (1, 230, 130), id="read"),
+        pytest.param("POST", "/api/session/visits", (1, 290, 40), id="a counter"),
+    ],
+)
+def test_a_request_costs_redis(
+    redis: RedisServer, service: Service, method: str, path: str, most: tuple[int, int, int]
+) -> None:
+    """``most``: commands, which are round trips, bytes to Redis and bytes from it (1: what asks has longer numbers)."""
+    with Visitor(service.app_url) as visitor:
+        for _ in range(20):  # every thread may take a turn, and connects
+            visitor.ask("POST", "/api/session/visits")
+            visitor.get("/api/session")
+        found = cost(redis, lambda: visitor.ask(method, path))
+    print(f"{method} {path}: {found}")
+    assert found[0] == most[0]
+    assert found[1] <= most[1]
+    assert found[2] <= most[2]
+
+
+@contextlib.contextmanager
+def traced(pid: int, calls: Counter[str]) -> Iterator[None]:
+    """The system calls of a process and its threads, by name, added to ``calls`` when this is left."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not here: apt-get install strace")
+    command = [strace, "-f", "-qq", "-c", "-U", "calls,name", "-p", str(pid)]
+    process = subprocess.Popen([*command, "-o", "/dev/stdout"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        wait_until_traced(pid)
+        yield
+        process.send_signal(signal.SIGINT)
+        text = process.communicate(timeout=30)[0].decode()
+    finally:
+        process.kill()
+        process.wait()
+    calls.update({name: int(count) for count, name in re.findall(r"^\s*(\d+)\s+(\w+)$", text, re.MULTILINE)})
+    calls.pop("total", None)
+
+
+def wait_until_traced(pid: int) -> None:
+    def is_traced() -> bool:
+        tasks = Path(f"/proc/{pid}/task").glob("*/status")
+        return all(re.search(r"TracerPid:\s+[1-9]", status.read_text()) for status in tasks)
+
+    wait_until("the tracing of every thread", is_traced)
+
+
+def test_a_health_check_makes_few_system_calls(service: Service) -> None:
+    calls: Counter[str] = Counter()
+    (worker,) = service.workers
+    with Visitor(service.ops_url) as platform:
+        platform.get("/health")
+    with traced(worker, calls):
+        for _ in range(REQUESTS):
+            with Visitor(service.ops_url) as platform:
+                assert platform.get("/health").status == 200
+    each = {name: count / REQUESTS for name, count in calls.items() if count >= REQUESTS / 2}
+    print(f"a health check: {each}")
+    assert not calls.keys() & {"connect", "openat", "fork", "execve"}, "it asks nobody and reads no file"
+    assert each["accept4"] == 1
+    assert each["sendto"] <= 2
+
+
+def test_an_answer_is_one_write_and_one_line_of_the_log(service: Service) -> None:
+    calls: Counter[str] = Counter()
+    (worker,) = service.workers
+    with RawClient(service.app_url) as client:
+
+        def ask() -> None:
+            client.send(head("GET", "/api/instance"))
+            assert client.answer().status == 200
+
+        for _ in range(20):
+            ask()
+        with traced(worker, calls):
+            for _ in range(REQUESTS):
+                ask()
+    each = {name: count / REQUESTS for name, count in calls.items() if count >= REQUESTS / 2}
+    print(f"GET /api/instance: {each}")
+    assert calls["sendto"] == REQUESTS
+    # Its line, and a byte that wakes the main thread.
+    assert calls["write"] <= 2 * REQUESTS
+    assert calls["recvfrom"] <= 2 * REQUESTS
+
+
+def in_process(folder: Path) -> Callable[[], None]:
+    """``GET /api/instance`` without a socket."""
+    app = create_app(load({"SESSION_URL": "memory://", "STORAGE_URL": f"file://{folder}", "COOKIE_SECURE": "false"}))
+
+    def ask() -> None:
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": "/api/instance",
+            "RAW_URI": "/api/instance",
+            "SCRIPT_NAME": "",
+            "QUERY_STRING": "",
+            "SERVER_NAME": "a",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "HTTP_HOST": "a",
+            "REMOTE_ADDR": "127.0.0.1",
+            "wsgi.url_scheme": "http",
+            "wsgi.version": (1, 0),
+            "wsgi.input": io.BytesIO(),
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+        }
+        answer: Any = app(environ, lambda *_: lambda _: None)
+        assert b"".join(answer)
+        answer.close()
+
+    return ask
+
+
+def test_requests_leave_nothing_in_memory(tmp_path: Path) -> None:
+    ask = in_process(tmp_path)
+    for _ in range(200):
+        ask()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(1000):
+        ask()
+    gc.collect()
+    left = sys.getallocatedblocks() - before
+    print(f"blocks left by 1000 requests: {left}")
+    assert left < 200  # a block for each would be 1000
+
+
+def test_a_request_takes_little_memory(tmp_path: Path) -> None:
+    ask = in_process(tmp_path)
+    for _ in range(50):
+        ask()
+    tracemalloc.start()
+    try:
+        ask()
+        gc.collect()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        ask()
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    print(f"at most {peak} bytes at once")
+    assert peak < 32 * 1024
