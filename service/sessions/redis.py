@@ -4,7 +4,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import redis.connection
 import redis.exceptions
@@ -12,9 +12,9 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from service.sessions.breaker import Breaker
 from service.sessions.deadline import TimedSocket, connect, connect_unix, remaining, within
 from service.sessions.record import Limits, changed
+from service.sessions.redis_nodes import Node, Nodes
 from service.sessions.redis_scripts import APPLY, COPY, DELETE, MOVE, READ, Script
 from service.sessions.store import (
     MAX_COUNTER,
@@ -26,10 +26,13 @@ from service.sessions.store import (
     StoreUnavailable,
 )
 
+T = TypeVar("T")
+
 PREFIX = "seatrial:session:1:"
-MAX_CONNECTIONS = 1024  # as many as there may be threads, with room
 
 _parse_url: Callable[[str], dict[str, Any]] = redis.connection.parse_url
+_REDIRECTS = 5  # in one call; a cluster at rest needs one
+_BYTES = {bytes}
 _REPLIES = {refusal.value.encode(): refusal for refusal in Refusal}
 
 
@@ -89,25 +92,25 @@ class RedisStore:
                 tls.load_cert_chain(tls_cert_file, tls_key_file)
         path = parts.get("path", "")
         host, port = parts.get("host", "localhost"), parts.get("port", 6379)
-        self._where = f"Redis at {path or f'{host}:{port}'}"
-        self._breaker = Breaker()
-        self._pool = redis.connection.ConnectionPool(
-            _Connection,
-            max_connections=MAX_CONNECTIONS,
-            path=path,
-            tls=tls,
-            host=host,
-            port=port,
-            db=parts.get("db", 0),
-            username=parts.get("username") or username or None,
-            password=parts.get("password") or password or None,
+        options: dict[str, Any] = {
+            "tls": tls,
+            "username": parts.get("username") or username or None,
+            "password": parts.get("password") or password or None,
             # RESP2 needs no HELLO, and nothing else is asked when a connection begins: it costs no round trip.
-            protocol=2,
-            driver_info=None,
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-            health_check_interval=0,
-            retry=Retry(NoBackoff(), 0),
-        )
+            "protocol": 2,
+            "driver_info": None,
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+            "health_check_interval": 0,
+            "retry": Retry(NoBackoff(), 0),
+        }
+
+        def seed() -> _Connection:
+            return _Connection(path=path, host=host, port=port, db=parts.get("db", 0), **options)
+
+        def node(host: str, port: int) -> _Connection:
+            return _Connection(path="", host=host, port=port, **options)  # a cluster has no other database than 0
+
+        self._nodes = Nodes(Node(f"Redis at {path or f'{host}:{port}'}", seed), node)
 
     def read(self, key: str) -> Record | None:
         """See SessionStore."""
@@ -124,34 +127,30 @@ class RedisStore:
         arguments.append(len(change.add))
         for name, amount in change.add.items():
             arguments += [name, amount, change.at_most.get(name, MAX_COUNTER)]
-        with self._connection() as connection:
-            head, *counters = self._run(connection, APPLY, key, *arguments)
+
+        def understand(reply: Any) -> Applied | Refusal:
+            head, *counters = reply
             if head != b"ok":
                 return _REPLIES[head]
             return Applied({name.decode(): int(number) for name, number in _pairs(counters)})
 
+        return self._run(APPLY, key, *arguments, understand=understand)
+
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         """See SessionStore."""
-        with self._connection() as connection:
-            return Refusal.MOVED if self._run(connection, DELETE, key) == b"moved" else None
+        return Refusal.MOVED if self._run(DELETE, key, understand=_word) == b"moved" else None
 
     def check(self) -> None:
         """See SessionStore. Writes, so a full server and a read-only one can't serve."""
-        with self._connection(probe=True) as connection:
-            # A key that no session has: theirs are hex. It is created anew, for two seconds, by the usual script.
-            self._run(connection, COPY, "check", "created", 0, lifetimes=(2000, 2**50))
+        # A key that no session has: theirs are hex. It is created anew, for two seconds, by the usual script.
+        self._run(COPY, "check", "created", 0, lifetimes=(2000, 2**50), probe=True, understand=_word)
 
     def close(self) -> None:
         """See SessionStore."""
-        self._pool.close()
+        self._nodes.close()
 
     def _read(self, key: str) -> tuple[dict[bytes, bytes], Record] | None:
-        with self._connection() as connection:
-            reply = self._run(connection, READ, key)
-            if reply is None:
-                return None
-            fields = dict(_pairs(reply))
-            return fields, _record(fields)
+        return self._run(READ, key, understand=_found)
 
     def _move(self, key: str, new_key: str, change: Change) -> Applied | Refusal:
         """Copy, then leave a mark at the old key if nobody wrote there meanwhile; else again.
@@ -162,7 +161,8 @@ class RedisStore:
             try:
                 remaining()
             except TimeoutError:
-                raise StoreUnavailable(f"{self._where}: the session was written to too often to move it") from None
+                where = self._nodes.of(key).where
+                raise StoreUnavailable(f"{where}: the session was written to too often to move it") from None
             found = self._read(key)
             if found is None:
                 # A change of nothing tells whether it was moved or is gone.
@@ -174,45 +174,70 @@ class RedisStore:
             record = changed(old, change, self._limits, now=0)
             if isinstance(record, Refusal):
                 return record
-            with self._connection() as connection:
-                copy = [part for field in _fields(record, fields).items() for part in field]
-                self._run(connection, COPY, new_key, *copy)
-                outcome = self._run(connection, MOVE, key, fields[b"version"], MOVED_SECONDS * 1000)
-                if outcome == b"ok":
-                    return Applied(record.counters)
-                if outcome != b"changed":
-                    _ask(connection, "DEL", PREFIX + new_key)
-                    return _REPLIES[outcome]
+            copy = [part for field in _fields(record, fields).items() for part in field]
+            self._run(COPY, new_key, *copy, understand=_word)
+            outcome = self._run(MOVE, key, fields[b"version"], MOVED_SECONDS * 1000, understand=_word)
+            if outcome == b"ok":
+                return Applied(record.counters)
+            if outcome != b"changed":
+                self._run(DELETE, new_key, understand=_word)
+                return _REPLIES[outcome]
+
+    def _run(
+        self,
+        script: Script,
+        key: str,
+        *arguments: Any,
+        lifetimes: tuple[int, int] | None = None,
+        probe: bool = False,
+        understand: Callable[[Any], T],
+    ) -> T:
+        """Run a script where its key is, and ``understand`` its answer.
+
+        Every way to fail becomes StoreUnavailable. A ``probe`` tries even while the breaker is open.
+        """
+        key = PREFIX + key
+        command = (script, 1, key, *(lifetimes or self._lifetimes), *arguments)
+        with within(self._timeout):
+            node = self._nodes.of(key)
+            for _ in range(_REDIRECTS):
+                with self._connection(node, probe=probe) as connection:
+                    try:
+                        return understand(_evaluate(connection, *command))
+                    except redis.exceptions.MovedError as moved:
+                        self._nodes.learn(_ask(connection, "CLUSTER", "SLOTS"), connection.host)
+                        node = self._nodes.at(moved.host or connection.host, moved.port)
+                    except redis.exceptions.AskError as elsewhere:  # this key only, while its slot is moved
+                        node = self._nodes.at(elsewhere.host or connection.host, elsewhere.port)
+                        with self._connection(node, probe=probe) as other:
+                            return understand(_evaluate(other, *command, asking=True))
+        raise StoreUnavailable(f"{node.where} sends us round in circles")
 
     @contextlib.contextmanager
-    def _connection(self, *, probe: bool = False) -> Iterator[Any]:
-        """A connection for one call, within the timeout; every way to fail becomes StoreUnavailable.
-
-        A ``probe`` tries even while the breaker is open.
-        """
-        if not probe and (cause := self._breaker.admit()):
+    def _connection(self, node: Node, *, probe: bool) -> Iterator[Any]:
+        if not probe and (cause := node.breaker.admit()):
+            self._nodes.forget()
             raise StoreUnavailable(f"{cause} (not tried again yet)")
         connection: Any = None
         started = time.monotonic()
         try:
-            with within(self._timeout):
-                connection = self._pool.get_connection()
-                yield connection
+            connection = node.pool.take()
+            yield connection
         except (redis.exceptions.RedisError, OSError, ValueError, TypeError, KeyError) as error:
             if connection is not None and not isinstance(error, redis.exceptions.OutOfMemoryError):
                 connection.disconnect()
-            raise self._explain(error, time.monotonic() - started) from error
+            raise self._explain(node, error, time.monotonic() - started) from error
         else:
-            self._breaker.succeeded()
+            node.breaker.succeeded()
         finally:
             if connection is not None:
-                self._pool.release(connection)
+                node.pool.give_back(connection)
 
-    def _explain(self, error: Exception, waited: float) -> StoreUnavailable:
+    def _explain(self, node: Node, error: Exception, waited: float) -> StoreUnavailable:
         match error:
             case redis.exceptions.ReadOnlyError():
                 # It was the primary once. What is connected to it must find the new one.
-                self._pool.disconnect(inuse_connections=False)
+                node.pool.drop_idle()
                 cause = f"is a read-only replica: {_text(error)}"
             case redis.exceptions.OutOfMemoryError():
                 cause = f"is full: {_text(error)}"
@@ -225,39 +250,52 @@ class RedisStore:
                 cause = f"refused: {_text(error)}"
             case redis.exceptions.TimeoutError() | TimeoutError():
                 # What else is pooled may lead to where nothing answers any more, too.
-                self._pool.disconnect(inuse_connections=False)
+                node.pool.drop_idle()
                 cause = f"did not answer in time: {_text(error)}"
             case redis.exceptions.RedisError() | OSError():
                 cause = f"can't be used: {_text(error)}"
             case _:
                 cause = f"gave an answer that makes no sense: {_text(error)}"
-        message = f"{self._where} {cause}"
+        message = f"{node.where} {cause}"
         if isinstance(error, redis.exceptions.ResponseError):
-            self._breaker.succeeded()
-        elif not isinstance(error, redis.exceptions.TimeoutError | TimeoutError) or waited >= self._timeout / 2:
+            node.breaker.succeeded()
+            return StoreUnavailable(message)
+        self._nodes.forget()
+        if not isinstance(error, redis.exceptions.TimeoutError | TimeoutError) or waited >= self._timeout / 2:
             # A request that had little time left proves nothing.
-            self._breaker.failed(message)
+            node.breaker.failed(message)
         return StoreUnavailable(message)
 
-    def _run(
-        self,
-        connection: Any,
-        script: Script,
-        key: str,
-        *arguments: Any,
-        lifetimes: tuple[int, int] | None = None,
-    ) -> Any:
-        rest = (1, PREFIX + key, *(lifetimes or self._lifetimes), *arguments)
-        try:
-            return _ask(connection, "EVALSHA", script.sha, *rest)
-        except redis.exceptions.NoScriptError:
-            # The server is new or was restarted; from now on it knows the script.
-            return _ask(connection, "EVAL", script.text, *rest)
+
+def _evaluate(connection: Any, script: Script, *rest: Any, asking: bool = False) -> Any:
+    """Run the script. ``asking``: the cluster sent us here with ASK, which has to be said before each command."""
+    if asking:
+        _ask(connection, "ASKING")
+    try:
+        return _ask(connection, "EVALSHA", script.sha, *rest)
+    except redis.exceptions.NoScriptError:
+        # The server is new or was restarted; from now on it knows the script.
+        if asking:
+            _ask(connection, "ASKING")
+        return _ask(connection, "EVAL", script.text, *rest)
 
 
 def _ask(connection: Any, *command: Any) -> Any:
     connection.send_command(*command)
     return connection.read_response()
+
+
+def _found(reply: Any) -> tuple[dict[bytes, bytes], Record] | None:
+    if reply is None:
+        return None
+    fields = dict(_pairs(reply))
+    return fields, _record(fields)
+
+
+def _word(reply: Any) -> bytes:
+    if not isinstance(reply, bytes):
+        raise TypeError("not a word")
+    return reply
 
 
 def _text(error: Exception) -> str:
@@ -268,7 +306,7 @@ def _text(error: Exception) -> str:
 
 
 def _pairs(flat: list[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    if not isinstance(flat, list) or not all(isinstance(part, bytes) for part in flat):
+    if not isinstance(flat, list) or not set(map(type, flat)) <= _BYTES:
         raise TypeError("not a list of strings")
     return zip(flat[::2], flat[1::2], strict=True)
 

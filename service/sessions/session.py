@@ -4,6 +4,7 @@ Reading takes one round trip, whatever is read. Values that were set, deleted, o
 step at the end of the request. Counters, and what else must be decided in the store, are written at once: ``step()``.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -31,6 +32,11 @@ T = TypeVar("T")
 _serializer = TaggedJSONSerializer()
 _IMMUTABLE = (str, int, float, bool, type(None))
 _DRAWS = 32  # so many ids are tried to find one whose server answers
+
+
+def _loads(content: bytes) -> Any:
+    """A value as it was set. Only objects, and lists with objects in them, may be tagged."""
+    return _serializer.loads(content.decode()) if content[:1] in (b"{", b"[") else json.loads(content)
 
 
 class SessionGone(Exception):
@@ -98,7 +104,7 @@ class Session(SessionMixin):
         if record is None or name not in record.values:
             raise KeyError(name)
         try:
-            self._live[name] = _serializer.loads(record.values[name].decode())
+            self._live[name] = _loads(record.values[name])
         except ValueError as error:
             raise StoreUnavailable(f"the session store holds a value that is no JSON: {error}") from error
         return self._live[name]
@@ -254,7 +260,7 @@ class Session(SessionMixin):
         """A change to a session that may be there."""
         for _ in range(_DRAWS):
             renewed = new_id() if self._renew else None
-            concrete = replace(change, create=False, new_key=key_of(renewed) if renewed else None)
+            concrete = change.to_existing(key_of(renewed) if renewed else None)
             try:
                 outcome = self._ask(self._store.apply, key_of(session_id), concrete)
             except ServerUnavailable:

@@ -67,6 +67,12 @@ class Change:
     create: bool = False  # begin the session where there is none
     new_key: str | None = None  # the record moves there, and the old key opens nothing; not with ``create``
 
+    def to_existing(self, new_key: str | None) -> "Change":
+        """The same change of a session that is there, or else refused; with ``new_key``, to move there."""
+        change = object.__new__(Change)  # what was checked is not checked again
+        change.__dict__.update(self.__dict__, create=False, new_key=new_key)
+        return change
+
     def __post_init__(self) -> None:
         if self.create and self.new_key is not None:
             raise ValueError("a session is begun or moved, not both")
