@@ -7,6 +7,7 @@ whatever came out, 1 a row could not be measured, 2 there is no such row or a pr
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if fault := _fault(options.rows):
         print(fault, file=sys.stderr)
         return 2
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background would ignore it
     figures: list[Figure] = []
     failures: dict[str, str] = {}
     code = 0

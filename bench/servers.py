@@ -72,7 +72,13 @@ def started(command: Sequence[str], environ: Mapping[str, str], *, port: int, op
         assert reader.stdin is not None  # noqa: S101 -- it is a pipe
         with reader.stdin as log, on_core(cores()[0]):
             process = subprocess.Popen(
-                command, cwd=PROJECT, env=own | dict(environ), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                cwd=PROJECT,
+                env=own | dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us; we end it
             )
         stack.callback(stop, process, seconds=30)
 
