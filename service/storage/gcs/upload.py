@@ -100,18 +100,27 @@ class Upload:
 
     def _chunks(self, body: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
         """Chunks of 8 MiB, and whether it is the last, which alone may be smaller, or empty."""
-        held = bytearray()
+        # One piece of memory for the whole upload: 8 MiB that are given back and taken anew leave holes.
+        held, filled = bytearray(), 0
         for piece in body:
-            held += piece
             self._crc32c = google_crc32c.extend(self._crc32c, piece)
-            while len(held) > _CHUNK:
-                chunk = bytes(memoryview(held)[:_CHUNK])
-                del held[:_CHUNK]
-                self._size += len(chunk)
-                yield chunk, False
-                del chunk
-        self._size += len(held)
-        yield bytes(held), True
+            rest = memoryview(piece)
+            while rest:
+                if filled == _CHUNK:  # more comes, so it is not the last
+                    self._size += filled
+                    chunk = bytes(held)
+                    yield chunk, False
+                    del chunk
+                    filled = 0
+                taken = rest[: _CHUNK - filled]
+                if len(held) < _CHUNK:
+                    held += taken
+                else:
+                    memoryview(held)[filled : filled + len(taken)] = taken
+                filled += len(taken)
+                rest = rest[len(taken) :]
+        self._size += filled
+        yield bytes(memoryview(held)[:filled]), True
 
     def _blob(self, bucket: Bucket) -> Blob:
         blob = bucket.blob(self._name)
