@@ -45,7 +45,7 @@ test-browser: $(VENV)/dev.stamp ## the page in a real Chromium; screenshots of i
 	@$(BIN)/python -m pytest -n $(JOBS) tests/browser $(TESTS)
 
 test-sidecars: $(VENV)/dev.stamp ## the log agent and the exporters, beside a real Tomcat (installed where it is missing)
-	@scripts/test-servers.sh java:default-jre-headless tomcat10-instance-create:tomcat10-user mvn:maven prometheus-redis-exporter:prometheus-redis-exporter
+	@scripts/test-servers.sh java:default-jre-headless tomcat10-instance-create:tomcat10-user mvn:maven prometheus-redis-exporter:prometheus-redis-exporter faketime:faketime
 	@for kind in httpserver javaagent; do scripts/jmx-exporter.sh $$kind >/dev/null; done
 	@$(BIN)/python -m pytest -n $(JOBS) tests/sidecars $(TESTS)
 

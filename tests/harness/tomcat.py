@@ -32,9 +32,21 @@ class Tomcat:
         self.process.wait(60)
 
 
+def moved_clock(file: Path) -> dict[str, str]:
+    """What a program is started with that takes the time from us: ``file`` says by how much, such as ``+3d``."""
+    return {
+        "LD_PRELOAD": str(next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))),
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_CACHE_DURATION": "1",  # seconds until it looks again
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+
+
 @contextlib.contextmanager
-def tomcat(folder: Path, *java_options: str) -> Iterator[Tomcat]:
-    """Tomcat on a free port, its files in ``folder``. What is changed of its configuration is the port."""
+def tomcat(folder: Path, *java_options: str, clock: Path | None = None) -> Iterator[Tomcat]:
+    """Tomcat on a free port, its files in ``folder``. What is changed of its configuration is the port. ``clock``: see
+    ``moved_clock``.
+    """
     create = require("tomcat10-instance-create", "tomcat10-user")
     base, port = folder / "tomcat", free_port()
     if not base.exists():
@@ -52,6 +64,9 @@ def tomcat(folder: Path, *java_options: str) -> Iterator[Tomcat]:
         "JAVA_OPTS": " ".join(("-Djava.awt.headless=true -Xmx128m -XX:TieredStopAtLevel=1", *java_options)),
         "TZ": "UTC",
     }
+    if clock:
+        require("faketime", "faketime")
+        environ |= moved_clock(clock)
     log = base / "logs" / "catalina.out"
     with log.open("ab") as out:
         begin = out.tell()  # of what this start says, where it is not the first in this folder
