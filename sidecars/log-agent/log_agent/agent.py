@@ -109,6 +109,8 @@ class Agent:
             return
         entries = [Entry(s.key, s.name, s.generation, s.path, s.size, s.mark()) for s in self._sources.values()]
         entries += self._known.values()
+        # No file has such a key. Their copies go on under their names after a kill, too.
+        entries += [_entry_of(past, (0, number)) for number, past in enumerate(self._past) if past.sent.offset]
         if entries == self._saved:
             return
         try:
@@ -208,6 +210,7 @@ class Agent:
     def _add(self, file: Found, place: int, generation: int = 0, name: str = "") -> None:
         """Read a file from this place on."""
         self._sources[file.key] = Source(file.fd, file.key, file.path, file.form, place, generation, name)
+        self._save_at = 0.0  # with this turn: what is known of it, such as whose copy it is, survives a kill
 
     def _original_of(self, file: Found, size: int) -> Source | None:
         """The file in the same folder that this looks like a copy of. What has taken over a file's name is no copy."""
@@ -324,10 +327,13 @@ class Agent:
                 self._send(source, source.assembler.flush() if is_over else source.assembler.settle())
 
     def _send(self, source: Source, records: Iterable[Record]) -> None:
+        is_new = not source.name
         batch = [(record, source.form, source.path, insert_id(source.identity(), record)) for record in records]
         if batch:
             self._write(batch)
             source.emitted = batch[-1][0].end
+            if is_new:
+                self._save_at = 0.0  # a copy of it is known as one then, after a kill, too
 
     def _write(self, batch: list[tuple[Record, Format, str, str]]) -> None:
         lines = []
@@ -364,4 +370,10 @@ class Agent:
 
 def _past_of(entry: Entry) -> Past:
     until = time.monotonic() + COPY_SECONDS
-    return Past(entry.name, entry.generation, entry.mark, entry.mark.offset, entry.path, entry.size, until)
+    return Past(entry.name, entry.generation, entry.mark, entry.mark.offset, entry.mark, entry.path, entry.size, until)
+
+
+def _entry_of(past: Past, key: Key) -> Entry:
+    """Its size is such that what is counted as lost, where no copy comes, is what was not sent."""
+    unsent = max(0, past.size - past.emitted)
+    return Entry(key, past.name, past.generation, past.path, past.sent.offset + unsent, past.sent)

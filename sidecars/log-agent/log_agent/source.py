@@ -63,13 +63,15 @@ def insert_id(name: str, record: Record) -> str:
 class Past:
     """What a file was before it was truncated, or before the agent was started: perhaps there is a copy of it.
 
-    ``emitted``: up to there its records were sent. ``rest``: what was read behind that, for when no copy comes.
+    ``emitted``: up to there its records were sent. ``sent``: that place or an earlier one, for the checkpoint.
+    ``rest``: what was read behind it, for when no copy comes.
     """
 
     name: str
     generation: int
     mark: Mark
     emitted: int
+    sent: Mark
     path: str
     size: int
     until: float
@@ -130,8 +132,17 @@ class Source:
                 self._mark = mark
         return self._mark
 
+    def _sent(self) -> Mark:
+        """The same, of a file that can't be asked any more."""
+        tail = self._tail[: max(0, len(self._tail) - (self.position - self.emitted))]
+        head = self._head[: self.emitted]
+        return Mark(self.emitted, len(head), sum_of(head), len(tail), sum_of(tail)) if tail else self._mark
+
     def identity(self) -> str:
-        """The file's own name, between two truncations, whatever it is called. It needs the first line."""
+        """The file's own name, between two truncations, whatever it is called. It needs the first line.
+
+        The first line alone won't do: of two files that begin alike, Cloud Logging would drop what is no twin.
+        """
         if not self.name:
             self.name = sum_of(f"{self.key[1]}.{self.generation}.".encode() + self._head.partition(b"\n")[0])[:20]
         return self.name
@@ -183,6 +194,7 @@ class Source:
             self.generation,
             mark,
             self.emitted,
+            self._sent(),
             self.path,
             self.position,
             until,
