@@ -45,13 +45,20 @@ class LogAgent:
 
 
 @contextlib.contextmanager
-def log_agent(out: Path, files: str, state: Path | None, *, stdout: int | None = None) -> Iterator[LogAgent]:
-    """The agent on these files (as LOG_FILES), its stdout in the file ``out``, to which it is added."""
+def log_agent(
+    out: Path, files: str, state: Path | None, *, stdout: int | None = None, prefix: tuple[str, ...] = ()
+) -> Iterator[LogAgent]:
+    """The agent on these files (as LOG_FILES), its stdout in the file ``out``, to which it is added. ``prefix``: a
+    program that starts it.
+    """
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(AGENT), "HOST": "127.0.0.1", "PORT": "0"}
     environ |= {"LOG_FILES": files, "RECORD_SECONDS": "0.2"} | ({"STATE_FILE": str(state)} if state else {})
     with out.open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "log_agent"], env=environ, stdin=subprocess.DEVNULL, stdout=stdout or file
+            [*prefix, sys.executable, "-m", "log_agent"],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout or file,
         )
     try:
         yield LogAgent(process, out)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -190,17 +191,58 @@ def test_a_state_that_cant_be_written_is_told_once_and_counted(tmp_path: Path, l
         wait_until("its return", lambda: any("can be written again" in said for said in agent.said))
 
 
+def test_a_folder_that_becomes_a_link_is_not_followed(tmp_path: Path, logs: Path) -> None:
+    """The application may write where its logs are, and so replace a folder there."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    write(secrets / "app.log", 90, 95)
+    inner = logs / "inner"
+    inner.mkdir()
+    write(inner / "app.log", 5)
+    with log_agent(tmp_path / "out", f"access={inner}/app.log", tmp_path / "state") as agent:
+        wait_until("its records", lambda: len(agent.records) == 5)
+        inner.rename(logs / "gone")
+        inner.symlink_to(secrets)
+        wait_until("its word", lambda: any("is passed over: a part of it is a link" in said for said in agent.said))
+        assert agent.terminate() == 0
+        assert numbers(agent.records) == list(range(5))
+
+
+def test_many_files_with_odd_names_are_read(tmp_path: Path, logs: Path) -> None:
+    """Their number must not count twice: with each file compared to each other this would last for minutes."""
+    for number in range(5000):
+        write(logs / f"app.{number}.log", number, number + 1)
+    write(logs / "app\nwith a line's end.log", 5000, 5001)
+    write(Path(os.fsdecode(bytes(logs) + b"/app.\xff.log")), 5001, 5002)
+    with log_agent(tmp_path / "out", f"access={logs}/app*.log", tmp_path / "state") as agent:
+        wait_until("its records", lambda: (tmp_path / "out").read_bytes().count(b"\n") >= 5003, seconds=60)
+        assert agent.terminate() == 0
+        assert sorted(numbers(agent.records)) == list(range(5002))
+
+
+def test_a_file_that_cant_be_read_is_told_and_read_when_it_can(tmp_path: Path, logs: Path) -> None:
+    # root would read everything
+    prefix = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    write(logs / "app.log", 5)
+    (logs / "app.log").chmod(0)
+    with log_agent(tmp_path / "out", f"access={logs}/app.log", None, prefix=prefix) as agent:
+        wait_until("its word", lambda: any("is passed over: Permission denied" in said for said in agent.said))
+        (logs / "app.log").chmod(0o644)
+        wait_until("its records", lambda: len(agent.records) == 5)
+
+
 def test_links_and_packed_copies_are_left_alone(tmp_path: Path, logs: Path) -> None:
     (tmp_path / "secret").write_text("line 99\n")
     (logs / "app.log.link").symlink_to(tmp_path / "secret")
     (logs / "app.log.1.gz").write_bytes(b"line 98\n")
     os.mkfifo(logs / "app.log.pipe")
+    (logs / "app.log.folder").mkdir()
     write(logs / "app.log", 5)
     with log_agent(tmp_path / "out", f"access={logs}/app.log*", tmp_path / "state") as agent:
         wait_until("its records", lambda: len(agent.records) == 5)
         assert agent.terminate() == 0
         assert numbers(agent.records) == list(range(5))
-        assert len([said for said in agent.said if "is passed over: it is no regular file" in said]) == 2
+        assert len([said for said in agent.said if "is passed over: it is no regular file" in said]) == 3
 
 
 def test_what_was_deleted_unread_is_counted_to_the_byte(tmp_path: Path, logs: Path) -> None:
@@ -260,6 +302,9 @@ def run(**environ: str) -> subprocess.CompletedProcess[bytes]:
         ({"LOG_FILES": "tomcat=/logs/a", "PORT": "x"}, "PORT must be a number"),
         ({"LOG_FILES": "tomcat=/logs/a", "STATE_FILE": "state"}, "STATE_FILE must be a path from the root"),
         ({"LOG_FILES": "tomcat=/logs/a", "RECORD_SECONDS": "nan"}, "RECORD_SECONDS must be a number of seconds"),
+        ({"LOG_FILES": "tomcat=/logs/"}, "is a folder"),
+        ({"LOG_FILES": "tomcat=/logs/*", "STATE_FILE": "/logs/state"}, "STATE_FILE must not be among LOG_FILES"),
+        ({"LOG_FILES": "tomcat=/logs/a", "HOST": "." * 9}, "can't listen on ........."),
         ({"LOG_FILES": "tomcat=/logs/a", "HOST": "192.0.2.1"}, "can't listen on 192.0.2.1 port 9095"),
     ],
 )
@@ -269,6 +314,15 @@ def test_a_wrong_configuration_is_told(environ: dict[str, str], fault: str) -> N
     [record] = [json.loads(line) for line in done.stdout.splitlines()]
     assert fault in record["message"]
     assert record["severity"] == "CRITICAL"
+    assert done.stderr == b""
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(LOG_FILES="tomcat=/logs/a", HOST="127.0.0.1", PORT=str(port))
+    assert done.returncode == 2
+    assert f"can't listen on 127.0.0.1 port {port}: Address already in use" in json.loads(done.stdout)["message"]
     assert done.stderr == b""
 
 

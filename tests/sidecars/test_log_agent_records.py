@@ -4,7 +4,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from log_agent import output
@@ -126,6 +126,7 @@ def test_what_fits_nothing_goes_out_whole(name: str, line: str) -> None:
     assert (document["message"], document["severity"]) == (line, "DEFAULT")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.binary(max_size=60) | st.sampled_from([b"\n", b"\r\n", b"\0\0", b" x\n", b"24-Nov-2026 12:00:00.123 "]))
 )
@@ -139,6 +140,7 @@ def test_records_do_not_depend_on_how_the_bytes_come(pieces: list[bytes]) -> Non
         assert all(before.end == after.offset for before, after in pairwise(at_once))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.binary(max_size=3000) | st.binary(min_size=1, max_size=20).map(lambda piece: piece * 5000))
 def test_every_line_is_json_whatever_is_in_the_file(content: bytes) -> None:
     for name in FORMATS:
@@ -176,6 +178,15 @@ def test_a_record_has_so_many_lines_at_most() -> None:
     lines = b"begin\n" + b" more\n" * (2 * MAX_LINES)
     counts = [record.lines for record in records_of("generic", lines)]
     assert counts == [MAX_LINES, MAX_LINES, 1]
+
+
+@pytest.mark.parametrize("character", ["\U0001f600", "\x01", "\\\\", "x"], ids=["emoji", "control", "backslash", "x"])
+def test_fields_that_grow_in_json_leave_room_for_the_message(character: str) -> None:
+    """Whoever sends the request chooses them."""
+    long = character * 500
+    line = f'{long} - - [24/Nov/2026:12:00:00 +0000] "GET /{long} {long}" 200 1 "{long}" "{long}"'
+    document = encoded(line.encode(), "access")
+    assert str(document["message"]).startswith("GET /")
 
 
 def test_a_clock_that_steps_back_changes_no_order() -> None:

@@ -34,8 +34,9 @@ def main() -> int:
         for fault in error.faults:
             output.write(output.say("CRITICAL", fault))
         return 2
-    except OSError as error:
-        output.write(output.say("CRITICAL", f"can't listen on {settings.host} port {settings.port}: {error.strerror}"))
+    except (OSError, UnicodeError) as error:  # the second, where the name can't be one
+        why = getattr(error, "strerror", None) or error
+        output.write(output.say("CRITICAL", f"can't listen on {settings.host[:80]} port {settings.port}: {why}"))
         return 2
     output.write(output.say("INFO", f"reading; metrics on port {server.server_port}"))
     try:

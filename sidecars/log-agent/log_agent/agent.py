@@ -4,6 +4,7 @@ A turn looks at the folders, finds out what was renamed, truncated, copied or de
 given up before it is read to its end: an open file outlives its name.
 """
 
+import errno
 import fnmatch
 import os
 import stat
@@ -17,7 +18,7 @@ from log_agent.config import Config
 from log_agent.formats import Format
 from log_agent.metrics import Metrics
 from log_agent.records import Record
-from log_agent.source import HEAD, Key, Past, Source, Truncated, insert_id
+from log_agent.source import HEAD, START, Key, Past, Source, Truncated, insert_id
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
 CHUNKS = 16  # of one file in one turn, so that none starves
@@ -161,27 +162,33 @@ class Agent:
         for pattern, form in self._config.files:
             folder, wanted = os.path.split(pattern)
             try:
-                names = sorted(fnmatch.filter(os.listdir(folder), wanted))
+                place = _open(folder, os.O_DIRECTORY)
             except OSError as error:
-                self._pass_over(folder, error.strerror or type(error).__name__)
+                self._pass_over(folder, _why(error))
                 continue
-            for path in (os.path.join(folder, name) for name in names if not name.endswith(COMPRESSED)):
-                try:
-                    status = os.lstat(path)
-                except OSError:
-                    continue  # renamed or deleted just now
-                if stat.S_ISREG(status.st_mode):
-                    found.setdefault((status.st_dev, status.st_ino), (path, form))
-                else:
-                    self._pass_over(path, "it is no regular file")
+            try:
+                for name in sorted(fnmatch.filter(os.listdir(place), wanted)):
+                    if name.endswith(COMPRESSED):
+                        continue
+                    path = os.path.join(folder, name)
+                    try:
+                        status = os.lstat(name, dir_fd=place)
+                    except OSError:
+                        continue  # renamed or deleted just now
+                    if stat.S_ISREG(status.st_mode):
+                        found.setdefault((status.st_dev, status.st_ino), (path, form))
+                    else:
+                        self._pass_over(path, "it is no regular file")
+            finally:
+                os.close(place)
         return found
 
     def _discover(self, path: str, form: Format) -> bool:
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = _open(path)
         except OSError as error:
             if not isinstance(error, FileNotFoundError):
-                self._pass_over(path, error.strerror or type(error).__name__)
+                self._pass_over(path, _why(error))
             return False
         status = os.fstat(fd)
         key = status.st_dev, status.st_ino
@@ -215,7 +222,10 @@ class Agent:
     def _original_of(self, file: Found, size: int) -> Source | None:
         """The file in the same folder that this looks like a copy of. What has taken over a file's name is no copy."""
         folder = os.path.dirname(file.path)
+        start = os.pread(file.fd, START, 0)
         for source in self._sources.values():
+            if not start.startswith(source.start) and not source.start.startswith(start):
+                continue
             is_beside = os.path.dirname(source.path) == folder and file.path not in source.former
             if size and is_beside and source.is_prefix_of(file.fd, size):
                 return source
@@ -366,6 +376,26 @@ class Agent:
 
     def _say(self, severity: str, message: str) -> None:
         self._write_lines(output.say(severity, message))
+
+
+def _open(path: str, flags: int = 0) -> int:
+    """Open for reading without following a link, not even one in the place of a folder. Raises OSError."""
+    *folders, name = [part for part in path.split("/") if part] or ["."]
+    place = os.open("/", os.O_PATH)
+    try:
+        for folder in folders:
+            inner = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
+            os.close(place)
+            place = inner
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | flags, dir_fd=place)
+    finally:
+        os.close(place)
+
+
+def _why(error: OSError) -> str:
+    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        return "a part of it is a link, or no folder"
+    return error.strerror or type(error).__name__
 
 
 def _past_of(entry: Entry) -> Past:

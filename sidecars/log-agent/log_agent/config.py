@@ -1,5 +1,6 @@
 """What the agent is told, from the environment. Every fault is named at once."""
 
+import fnmatch
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ def load(environ: Mapping[str, str]) -> Config:
     state = environ.get("STATE_FILE", "")
     if state and not state.startswith("/"):
         faults.append(f"STATE_FILE must be a path from the root, not {state[:80]!r}")
+    if any(fnmatch.fnmatchcase(state, file[0]) for file in files if file):
+        faults.append("STATE_FILE must not be among LOG_FILES: the agent would read what it writes")
     port = environ.get("PORT", "") or "9095"
     if not (port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 65536):
         faults.append(f"PORT must be a number from 0 to 65535, not {port[:20]!r}")
@@ -76,6 +79,8 @@ def _file(part: str, faults: list[str]) -> tuple[str, Format] | None:
         faults.append(f"LOG_FILES: {name[:40]!r} is none of the formats {', '.join(FORMATS)}")
     elif not path.is_absolute() or ".." in path.parts:
         faults.append(f"LOG_FILES: {pattern[:80]!r} is no path from the root")
+    elif pattern.endswith("/"):
+        faults.append(f"LOG_FILES: {pattern[:80]!r} is a folder; which files of it?")
     elif any(character in str(path.parent) for character in "*?["):
         faults.append(f"LOG_FILES: {pattern[:80]!r} has a wildcard in a folder's name; only the file's may have some")
     else:

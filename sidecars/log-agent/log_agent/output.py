@@ -13,7 +13,7 @@ from log_agent.formats import Fields, Format
 from log_agent.records import Record
 
 MAX_LINE = 16 * 1024 - 2  # characters, which are bytes here; the line's end comes on top
-MAX_FIELD = 500  # characters of a field that is not the message
+MAX_FIELD = 600  # characters, in JSON, of a field that is not the message
 CLIPPED = " ...[clipped]... "
 
 
@@ -65,5 +65,8 @@ def _fit(fields: Fields, record: Record) -> tuple[str, bool]:
 
 def _short(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= MAX_FIELD else value[:MAX_FIELD] + CLIPPED.rstrip()
+        end = len(value)
+        while len(json.dumps(value[:end])) > MAX_FIELD:  # one character may be twelve in JSON
+            end = min(end, MAX_FIELD) * 3 // 4
+        return value if end == len(value) else value[:end] + CLIPPED.rstrip()
     return {name: _short(each) for name, each in value.items()} if isinstance(value, dict) else value

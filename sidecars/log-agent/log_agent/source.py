@@ -14,6 +14,7 @@ from log_agent.formats import Format
 from log_agent.records import Assembler, Record
 
 HEAD = 1024  # bytes of a file's beginning, and of what is before a place, that are compared
+START = 64  # bytes that tell at a glance that files differ
 CHUNK = 256 * 1024  # bytes that are read at once
 TICK = 50_000_000  # nanoseconds; clocks of file systems are coarser than they look
 
@@ -94,6 +95,7 @@ class Source:
     misses: int = 0  # scans in a row that did not find it
     gone_since: float | None = None  # when it was seen that it has no name any more
     quiet_since: float = 0.0
+    start: bytes = b""  # the first bytes: as it was found, then what was read
     _head: bytes = b""
     _tail: bytes = b""
     _touched: int = -1
@@ -104,6 +106,7 @@ class Source:
     def __post_init__(self) -> None:
         self.emitted = self.position
         self.assembler = Assembler(self.form, self.position)
+        self.start = os.pread(self.fd, START, 0)
         self._head = os.pread(self.fd, min(HEAD, self.position), 0)
         self._tail = os.pread(self.fd, min(HEAD, self.position), max(0, self.position - HEAD))
 
@@ -114,6 +117,8 @@ class Source:
 
     def is_truncated(self) -> bool:
         """Whether what was read is not there any more."""
+        if not self.position:
+            return False
         status = os.fstat(self.fd)
         if status.st_size < self.position:
             return True
@@ -152,6 +157,7 @@ class Source:
 
         The bytes before the place are read again together with those behind it: so it is the same file that gave both.
         """
+        self.start = self._head[:START]
         status = os.fstat(self.fd)
         if status.st_size == self.position and status.st_mtime_ns == self._touched:
             return
@@ -205,7 +211,7 @@ class Source:
         self.name = ""
         self.position = self.emitted = 0
         self._mark = BEGINNING
-        self._head = self._tail = b""
+        self.start = self._head = self._tail = b""
         self._touched = -1
         self.assembler = Assembler(self.form, 0)
         return past
