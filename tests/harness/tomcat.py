@@ -61,7 +61,9 @@ def tomcat(folder: Path, *java_options: str, clock: Path | None = None) -> Itera
         "PATH": os.environ["PATH"],
         "CATALINA_HOME": str(HOME),
         "CATALINA_BASE": str(base),
-        "JAVA_OPTS": " ".join(("-Djava.awt.headless=true -Xmx128m -XX:TieredStopAtLevel=1", *java_options)),
+        "JAVA_OPTS": " ".join(
+            ("-Djava.awt.headless=true -Xmx128m -XX:+UseSerialGC -XX:TieredStopAtLevel=1", *java_options)
+        ),
         "TZ": "UTC",
     }
     if clock:
