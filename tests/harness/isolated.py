@@ -29,12 +29,20 @@ def main() -> None:
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             head, _, tail = line.partition(" - ")
             if tail.split()[0] not in VIRTUAL:
-                _mount("-o", "remount,bind,ro", head.split()[4].replace("\\040", " "))
+                _make_read_only(head.split()[4].replace("\\040", " "))
     kept = f",+{options.capability}" if options.capability else ""
     command = ["setpriv", "--reuid", options.user, "--regid", options.user, "--clear-groups", "--no-new-privs"]
     command += [f"--inh-caps=-all{kept}", f"--ambient-caps=-all{kept}", f"--bounding-set=-all{kept}", "--"]
     os.chdir(PROJECT)
     os.execvp(command[0], command + options.command)
+
+
+def _make_read_only(point: str) -> None:
+    try:
+        _mount("-o", "remount,bind,ro", point)
+    except subprocess.CalledProcessError:
+        if os.path.ismount(point):
+            raise  # else it was another container's, and has gone meanwhile
 
 
 def _open_the_way(wanted: set[Path]) -> None:
