@@ -75,8 +75,8 @@ def ours(copy: Copy, visitors: Load, redis_node: str) -> None:
 
 
 def test_the_twin_that_ends_without_a_word_loses_requests(images: Images) -> None:
-    """No SHUTDOWN_DELAY, no readiness: each event fails some."""
-    with deployed(images, "no-drain") as twin, load(twin.kubectl, images.service) as visitors:
+    """No SHUTDOWN_DELAY, no readiness. Where one pod of several goes or comes it may be lucky for once."""
+    with deployed(images, "no-drain") as twin, load(twin.kubectl, images.service, think=0.03) as visitors:
         part = _parts(visitors)
         part("new image", lambda: events.roll_out(twin, images.next))
         part("rolled back", lambda: events.roll_back(twin))
@@ -90,8 +90,9 @@ def test_the_twin_that_ends_without_a_word_loses_requests(images: Images) -> Non
             part("uncordoned", lambda node=node: events.uncordon(twin, node))
         report = visitors.end()
     print(f"\n{report.table}\n{report.examples()}")
-    unhurt = {"start", "uncordoned", "end"}
-    assert {name for name in report.phases if not report.failed(name)} <= unhurt, report.table
+    hurt = {name for name in report.phases if report.failed(name)}
+    assert hurt >= {"new image", "rolled back", "nodes drained", *({"container killed"} & report.phases.keys())}
+    assert "start" not in hurt
 
 
 def test_the_twin_with_redis_on_an_empty_dir_loses_visits_and_files(images: Images) -> None:
