@@ -397,8 +397,12 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         self._close(conn)
 
     def _wait(self, conn: Connection, then: Any, event: int = selectors.EVENT_READ) -> None:
-        self.poller.register(conn.sock, event, partial(_call, then, conn))
+        self.poller.register(conn.sock, event, partial(self._call, then, conn))
         self._waiting[conn] = then
+
+    def _call(self, then: Any, conn: Connection, _fileobj: Any) -> None:
+        if self._waiting.get(conn) == then:  # else it was closed to make room, by an event of the same look
+            then(conn)
 
     def _forget(self, conn: Connection) -> None:
         del self._waiting[conn]
@@ -541,7 +545,3 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         head = "".join(f"{field}\r\n" for field in fields) + "\r\n"
         with contextlib.suppress(OSError):
             util.write(client, head.encode("ascii") + body)
-
-
-def _call(then: Any, conn: Connection, _fileobj: Any) -> None:
-    then(conn)

@@ -2,7 +2,9 @@
 too long is sent away."""
 
 import contextlib
+import os
 import select
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from service.web.files import SMALL
 from tests.harness.hold import active
 from tests.harness.http import Visitor, file_path
-from tests.harness.processes import wait_until
+from tests.harness.processes import freeze, wait_until
 from tests.harness.raw import RawClient, head
 from tests.harness.service import Service, running_service
 
@@ -110,6 +112,24 @@ def test_idle_connections_make_room_for_new_visitors(tmp_path: Path) -> None:
                 with Visitor(service.app_url) as visitor:
                     assert visitor.get("/api/instance").status == 200
             clients[4].wait_for_close()  # one of the oldest had to go
+
+
+def test_a_connection_that_makes_room_may_speak_at_that_moment(tmp_path: Path) -> None:
+    """The worker sees the new visitor and the old one's request at one look, and lives on."""
+    with running_service(tmp_path, MAX_CONNECTIONS="10") as service, contextlib.ExitStack() as stack:
+        old = [stack.enter_context(RawClient(service.app_url)) for _ in range(10)]
+        for client in old:
+            client.send(head("GET", "/api/instance"))
+            assert client.answer().status == 200
+        (worker,) = service.workers
+        freeze(worker)
+        newest = stack.enter_context(RawClient(service.app_url))
+        for client in old:
+            client.send(head("GET", "/api/instance"))
+        os.kill(worker, signal.SIGCONT)
+        newest.send(head("GET", "/api/instance"))
+        assert newest.answer().status == 200
+        assert service.workers == [worker]
 
 
 def test_an_upload_that_stalls_is_ended(tmp_path: Path) -> None:
