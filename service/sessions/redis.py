@@ -227,6 +227,10 @@ class RedisStore:
             if connection is not None and not isinstance(error, redis.exceptions.OutOfMemoryError):
                 connection.disconnect()
             raise self._explain(node, error, time.monotonic() - started) from error
+        except BaseException:  # it may have an answer to come, which is nobody else's
+            if connection is not None:
+                connection.disconnect()
+            raise
         else:
             node.breaker.succeeded()
         finally:

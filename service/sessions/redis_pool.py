@@ -36,9 +36,13 @@ class Pool:
 
     def give_back(self, connection: Any) -> None:
         """It is not used any more. One that was disconnected is forgotten."""
-        if connection._sock is not None:
-            connection.last_used = time.monotonic()
-            self._idle.append(connection)
+        if connection._sock is None:
+            return
+        if connection._parser._reader.has_data():  # more than was asked: the next one would take it for its answer
+            connection.disconnect()
+            return
+        connection.last_used = time.monotonic()
+        self._idle.append(connection)
 
     def drop_idle(self) -> None:
         """Those that nobody uses are closed."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis.connection
 
 from service.sessions.breaker import FAILURES
 from service.sessions.memcached import MemcachedStore
@@ -431,6 +432,34 @@ def test_redis_a_connection_begins_with_no_round_trip(tmp_path: Path) -> None:
         assert not sent & {"hello", "auth", "select", "ping", "client|setinfo", "client|setname", "client|tracking"}
         # What this version of Redis does not know is counted as an error only.
         assert set(admin.info("errorstats")) <= {"errorstat_NOSCRIPT"}
+
+
+def test_redis_a_reply_that_was_not_read_is_nobody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes between a command and its answer: the next visitor must not get this one's session."""
+    with redis_server(tmp_path) as server, store_at("redis", server.port, timeout=PATIENT) as store:
+        mine, other = begun(store), begun(store)
+        assert isinstance(store.apply(other, Change(set={"a": b"2"})), Applied)
+        assert store.read(mine) is not None  # the server knows the script now
+
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(redis.connection.Connection, "read_response", interrupted)
+            store.read(mine)
+        found = store.read(other)
+        assert found is not None
+        assert found.values == {"a": b"2"}
+
+
+def test_redis_two_replies_to_one_command_are_not_shifted_to_the_next(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server, proxy(server.port) as between:
+        with store_at("redis", between.port, timeout=PATIENT) as store:
+            key = begun(store)
+            between.answer = b"*-1\r\n" * 2  # two times that there is no such session
+            assert store.read("0" * 64) is None
+            between.answer = b""
+            assert store.read(key) is not None
 
 
 def test_redis_over_a_unix_socket(tmp_path: Path) -> None:
