@@ -3,14 +3,9 @@
 redis-py's own pool counts, locks and reports at each use, which costs more than the command does.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-
-# What has something to read before anything was asked was closed by the server. One that was used a moment ago is not
-# looked at: no server restarts so fast, and it is a call of the system for each command.
-FRESH = 0.05  # seconds
 
 
 class Pool:
@@ -30,7 +25,8 @@ class Pool:
                 connection.connect()
                 return connection
             sock = connection._sock
-            if sock is not None and (time.monotonic() - connection.last_used < FRESH or not sock.is_readable()):
+            # What has something to read before anything was asked was closed by the server, or has another's answer.
+            if sock is not None and not sock.is_readable():
                 return connection
             connection.disconnect()
 
@@ -41,7 +37,6 @@ class Pool:
         if connection._parser._reader.has_data():  # more than was asked: the next one would take it for its answer
             connection.disconnect()
             return
-        connection.last_used = time.monotonic()
         self._idle.append(connection)
 
     def drop_idle(self) -> None:
