@@ -132,8 +132,10 @@ class Response(wsgi.Response):  # type: ignore[misc] # of gunicorn
         self.sock.sendall(data)
 
     def close(self) -> None:
-        """The body is over."""
+        """The body is over. Where it is less than was promised, the next answer would be taken for the rest of it."""
         self.send_headers()
+        if self.response_length is not None and self.sent < self.response_length and not self._omits_body:
+            self.force_close()
         rest, self._head = self._head, b""
         if self.chunked:
             rest += b"0\r\n\r\n"

@@ -60,6 +60,8 @@ _STATUS = {
     errors.InvalidHTTPVersion: 505,
 }
 
+_OUR_FAULT = errors.InvalidResponseHeader, errors.InvalidResponseHeaderName  # gunicorn has them among the client's
+
 _DETAILS = {
     403: "Requests from a proxy are not taken here.",
     414: "The request's first line is too long.",
@@ -520,7 +522,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:  # noqa: ARG002 -- gunicorn's signature
         """Answer what never becomes a request, as a problem document."""
-        if isinstance(exc, errors.ParseException):
+        if isinstance(exc, errors.ParseException) and not isinstance(exc, _OUR_FAULT):
             status = _STATUS.get(type(exc), 400)
             # Not what was sent: it may hold a secret, and anybody may send anything.
             self.log.info("refused what is no request, from %s: %s", (addr or ("",))[0], type(exc).__name__)
