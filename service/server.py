@@ -7,6 +7,7 @@ finish what they have within SHUTDOWN_GRACE (worker.py). A second SIGTERM, or SI
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -44,6 +45,8 @@ class CannotListen(Exception):
 
 def serve(settings: Settings) -> None:
     """Listen, start the workers, and serve until told to end. Ends the process; raises CannotListen before."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 1024 is usual, and MAX_CONNECTIONS may be more
     app_socket = _listen(settings.host, settings.port, "PORT")
     ops_socket = _listen(settings.host, settings.ops_port, "OPS_PORT")
     app_url, ops_url = _url(app_socket), _url(ops_socket)

@@ -43,6 +43,7 @@ LOOK_EVERY = 0.5  # seconds from one look at late connections, and at the parent
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
 DRAIN_WAIT = 5.0  # seconds for what is left of a body that nobody read
 READ = 16 * 1024
+SPARE = 32  # file descriptors for files and stores, where the system has too few
 SEND_BUFFER = 192 * 1024  # bytes for each connection; the system doubles it, and counts its own overhead
 SIOCOUTQNSD = 0x894B  # linux/sockios.h
 SO_BUF_LOCK = 72  # asm-generic/socket.h
@@ -259,6 +260,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         self._waiting: dict[Connection, Any] = {}  # in the poller, longest first: what to do when there is something
         self._working: set[Connection] = set()  # in a thread, or on its way there
         self.method_queue = Inbox()
+        self._most = self.settings.max_connections
         # gunicorn stops to accept there; before that, room is made.
         self.worker_connections = self.settings.max_connections + 16
 
@@ -305,7 +307,13 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         try:
             plain, address = listener.accept()
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._most = max(1, self.nr_conns - SPARE)
+                self.worker_connections = self._most + 16  # where all are at work, no more are taken for a while
+                self.log.warning("%s: from now on at most %d connections are kept open", error.strerror, self._most)
+                while self.nr_conns > self._most and self._waiting:
+                    self._close(next(iter(self._waiting)))
+            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
                 raise
             return False
         client = ClientSocket(fileno=plain.detach())
@@ -314,7 +322,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         client.limit(self.settings.io_timeout, self.settings.min_transfer_rate)
         conn = Connection(self.cfg, client, address, listener.getsockname())
         self.nr_conns += 1
-        if self.nr_conns > self.settings.max_connections and self._waiting:
+        if self.nr_conns > self._most and self._waiting:
             self._close(next(iter(self._waiting)))
         self._expect(conn, self.settings.head_timeout)
         return True

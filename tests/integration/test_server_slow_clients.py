@@ -3,6 +3,7 @@ too long is sent away."""
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import threading
@@ -130,6 +131,28 @@ def test_a_connection_that_makes_room_may_speak_at_that_moment(tmp_path: Path) -
         newest.send(head("GET", "/api/instance"))
         assert newest.answer().status == 200
         assert service.workers == [worker]
+
+
+def test_more_connections_than_the_system_allows_make_room_too(tmp_path: Path) -> None:
+    """The worker has no file descriptor left, and lives on."""
+    with running_service(tmp_path, HEAD_TIMEOUT="300s") as service:
+        (worker,) = service.workers
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (100, 100))
+        with slow_clients(service, 150):
+            with Visitor(service.app_url) as visitor:
+                assert visitor.get("/api/instance").status == 200
+        assert service.workers == [worker]
+
+
+def test_the_system_is_asked_for_as_many_connections_as_it_allows(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, hard - 1), hard))
+    try:
+        with running_service(tmp_path) as service:
+            (worker,) = service.workers
+            assert resource.prlimit(worker, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_an_upload_that_stalls_is_ended(tmp_path: Path) -> None:
