@@ -38,11 +38,9 @@ def main() -> None:
 
 
 def _make_read_only(point: str) -> None:
-    try:
-        _mount("-o", "remount,bind,ro", point)
-    except subprocess.CalledProcessError:
-        if os.path.ismount(point):
-            raise  # else it was another container's, and has gone meanwhile
+    done = subprocess.run(["mount", "-o", "remount,bind,ro", point], check=False, stderr=subprocess.PIPE, text=True)
+    if done.returncode and os.path.ismount(point):  # else it was another container's, and has gone meanwhile
+        raise RuntimeError(f"{point} can't be made read-only: {done.stderr}")
 
 
 def _open_the_way(wanted: set[Path]) -> None:
