@@ -55,12 +55,13 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, target: str) -> Iterator[Prometheus]:
-    """Prometheus with its exemplar storage, scraping ``target`` (host:port) each half second."""
+def prometheus(folder: Path, target: str, every: int = 500, rules: str = "{}") -> Iterator[Prometheus]:
+    """Prometheus with its exemplar storage, scraping ``target`` (host:port) each ``every`` milliseconds."""
     program, port = require("prometheus", "prometheus"), free_port()
     config = folder / "prometheus.yml"
+    (folder / "rules.yml").write_text(rules)
     config.write_text(
-        "global: {scrape_interval: 500ms, scrape_timeout: 400ms}\n"
+        f"rule_files: [rules.yml]\nglobal: {{scrape_interval: {every}ms, scrape_timeout: {every - 100}ms}}\n"
         f"scrape_configs: [{{job_name: service, static_configs: [{{targets: ['{target}']}}]}}]\n"
     )
     command = [

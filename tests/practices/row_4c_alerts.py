@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,6 +10,8 @@ from tests.practices.check import Broken, NotRun, Stage, check
 from tests.practices.target import Target
 
 SOON = 180.0  # seconds for an alert to fire, and to clear
+FIRST = 90.0  # seconds until Prometheus has found and scraped all: by default it scrapes each minute
+FOUND = 45.0  # seconds for a name to be known to DNS, which remembers for up to 30 s that it was not
 _NOT_NAMES = {
     "and",
     "or",
@@ -32,12 +35,17 @@ _NAME = re.compile(r"(?<![\w.:])([a-zA-Z_:][\w:]*)(?!\s*\(|[\w:])")
 
 @check("4c", "Prometheus scrapes every instance.", needs=("prometheus",))
 def instances_are_scraped(target: Target) -> str:
-    targets = _ask(target, "targets", state="active")["activeTargets"]
-    down = [each for each in targets if each["health"] == "down"]
-    if down:
-        saw = f"{down[0]['scrapeUrl']} is down: {down[0]['lastError'][:120]}"
-        raise Broken(saw, "let Prometheus reach the ops port, and name it in its scrape configuration")
-    if len(targets) < len(target.instances):
+    targets: list[dict[str, Any]] = []
+
+    def are_up() -> bool:
+        targets[:] = _ask(target, "targets", state="active")["activeTargets"]
+        return len(targets) >= len(target.instances) and all(each["health"] == "up" for each in targets)
+
+    if not target.wait_until(are_up, FIRST):
+        for each in targets:
+            if each["health"] != "up":
+                saw = f"{each['scrapeUrl']} is {each['health']}: {each['lastError'][:120]}"
+                raise Broken(saw, "let Prometheus reach the ops port, and name it in its scrape configuration")
         saw = f"Prometheus has {len(targets)} targets, and there are {len(target.instances)} instances"
         raise Broken(saw, "have Prometheus find every instance by itself")
     return f"{len(targets)} targets are up"
@@ -54,7 +62,7 @@ def alerts_can_fire(target: Target) -> str:
         if rule.get("health") == "err":
             raise Broken(f"{name}: {rule.get('lastError', '')[:200]}", "mend its expression; promtool checks it")
         for metric in sorted(metric_names(rule["query"], recorded)):
-            if not _ask(target, "query", query=f"count(last_over_time({metric}[1h]))")["result"]:
+            if not target.wait_until(partial(_is_there, target, metric), FOUND):
                 do = "a rule on a metric that is not there never fires: name one that the service has"
                 raise Broken(f"{name} asks for {metric}, which nobody has", do)
     return f"{len(alerts)} alerts: {', '.join(alerts)}"
@@ -98,6 +106,10 @@ def metric_names(query: str, recorded: dict[str, str]) -> set[str]:
     for name in names:
         found |= metric_names(recorded[name], {}) if name in recorded else {name}
     return found
+
+
+def _is_there(target: Target, metric: str) -> bool:
+    return bool(_ask(target, "query", query=f"count(last_over_time({metric}[1h]))")["result"])
 
 
 def _firing(target: Target) -> set[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.prometheus import prometheus
+from tests.practices import row_4c_alerts
 from tests.practices.check import NotRun
 from tests.practices.inside import Mount, processes, writable_folders
 from tests.practices.target import Commands, Instance, Limits, Paths, Target, ask
@@ -73,3 +75,38 @@ def test_the_end_of_a_long_log_is_read_in_whole_lines(tmp_path: Path, monkeypatc
     assert target(told, log=f"cat {shlex.quote(str(log))}").log(told) == b"the last\n"
     log.write_bytes(b"all of it\n")
     assert target(named).log(named) == b"all of it\n"
+
+
+def test_an_instance_that_was_found_a_moment_ago_is_waited_for(tmp_path: Path) -> None:
+    """Not called up before Prometheus has seen it, nor its metrics missing."""
+    rule = "groups: [{name: some, rules: [{alert: Late, expr: late == 1}]}]"
+    scraped = threading.Event()
+
+    class Late(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            scraped.wait(10)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.end_headers()
+            self.wfile.write(b"late 1\n")
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 -- its name in the class above
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Late) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        answers = threading.Timer(1, scraped.set)
+        try:
+            with prometheus(tmp_path, f"127.0.0.1:{server.server_address[1]}", 2000, rule) as running:
+                answers.start()
+                asks = f"curl --silent --fail --globoff {running.url}"
+                named = target(Instance(1, "http://localhost", ""), prometheus=asks)
+                assert row_4c_alerts.instances_are_scraped(named) == "1 targets are up"
+                assert scraped.is_set()
+                assert row_4c_alerts.alerts_can_fire(named) == "1 alerts: Late"
+        finally:
+            answers.cancel()
+            scraped.set()
+            server.shutdown()
+            thread.join(10)
