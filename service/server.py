@@ -21,11 +21,12 @@ from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped] # as above
 from gunicorn.errors import HaltServer  # type: ignore[import-untyped] # as above
 from gunicorn.http.body import ChunkedReader  # type: ignore[import-untyped] # as above
 
+from service.connection import SMALL_BODY
 from service.lifecycle import Lifecycle, Request
 from service.settings import Settings
 from service.telemetry.gunicorn_logs import GunicornLogger
 from service.telemetry.multiprocess import prepare_multiprocess
-from service.worker import SMALL_BODY, Worker
+from service.worker import Worker
 
 if TYPE_CHECKING:
     from flask import Flask

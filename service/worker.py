@@ -13,240 +13,31 @@ What is different from gunicorn's own (docs/decisions/server.md):
 
 import contextlib
 import errno
-import fcntl
-import re
-import select
 import selectors
 import signal
 import socket
-import struct
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gunicorn import util  # type: ignore[import-untyped] # gunicorn ships no types
-from gunicorn.http import errors, wsgi  # type: ignore[import-untyped] # as above
-from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped] # as above
+from gunicorn.http import errors, wsgi  # type: ignore[import-untyped] # gunicorn ships no types
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped] # as above
 
-from service import problem
+from service import refusals
+from service.client_socket import ClientSocket
+from service.connection import READ, Connection
 from service.pool import Inbox, Threads
-from service.wire import Parser, Request, Response
+from service.wire import Request, Response
 
 if TYPE_CHECKING:
     from service.settings import Settings
 
-SMALL_BODY = 16 * 1024  # bytes of a body that are waited for before a thread is taken
-MOST_HEAD = 64 * 1024  # bytes on the whole: gunicorn's limits of fields allow 800 KiB a connection
 LINGER = 2.0  # seconds until a closed connection is given up (RFC 9112 §9.6)
 IDLE_AT_END = 1.0  # seconds that an idle connection lives on when the worker ends: a request may be on its way
 LOOK_EVERY = 0.5  # seconds from one look at late connections, and at the parent process, to the next
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
 DRAIN_WAIT = 5.0  # seconds for what is left of a body that nobody read
-READ = 16 * 1024
 SPARE = 32  # file descriptors for files and stores, where the system has too few
-SEND_BUFFER = 192 * 1024  # bytes for each connection; the system doubles it, and counts its own overhead
-SIOCOUTQNSD = 0x894B  # linux/sockios.h
-SO_BUF_LOCK = 72  # asm-generic/socket.h
-
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
-_OLD = re.compile(rb"[^\r\n]* HTTP/1\.0\r\n")
-_EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
-
-_STATUS = {
-    errors.LimitRequestLine: 414,
-    errors.LimitRequestHeaders: 431,
-    errors.UnsupportedTransferCoding: 501,
-    errors.ExpectationFailed: 417,
-    errors.ForbiddenProxyRequest: 403,
-    errors.InvalidHTTPVersion: 505,
-}
-
-_OUR_FAULT = errors.InvalidResponseHeader, errors.InvalidResponseHeaderName  # gunicorn has them among the client's
-
-_DETAILS = {
-    403: "Requests from a proxy are not taken here.",
-    414: "The request's first line is too long.",
-    417: "Of expectations only 100-continue is known.",
-    431: "The request's head is too large.",
-    501: "Of transfer codings only chunked is understood.",
-    505: "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
-}
-
-
-class ClientSocket(socket.socket):
-    """A visitor's socket, with a time-out and a least rate for what it sends and takes.
-
-    The system's socket never blocks. Where there is time, it is waited for with poll(), and only when it is needed:
-    Python's own time-outs cost a call of the system at each change, and one more before each byte.
-    """
-
-    _patience = 0.0  # seconds that a call may wait
-
-    def limit(self, timeout: float, least_rate: int) -> None:
-        """``timeout`` in seconds without a byte; ``least_rate`` in bytes a second, once ``timeout`` was waited."""
-        self._timeout, self._least_rate = timeout, least_rate
-        self._moved, self._waited = 0, 0.0
-
-    def make_room(self) -> None:
-        """Room for a small answer, so that a client that reads nothing holds no thread with it.
-
-        The system would begin with less than 40 KB, the smaller the segments are that the client asks for.
-        """
-        if self.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2 * SEND_BUFFER:
-            self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            with contextlib.suppress(OSError):  # before Linux 5.14 it stays as it is now
-                self.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, 0)  # it may grow on, for large downloads
-
-    def setblocking(self, flag: bool, /) -> None:
-        """Blocking is never for ever."""
-        self._patience = self._timeout if flag else 0.0
-
-    def settimeout(self, value: float | None, /) -> None:
-        """As socket's; None is the socket's own time-out."""
-        self._patience = self._timeout if value is None else value
-
-    def gettimeout(self) -> float:
-        """As socket's."""
-        return self._patience
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """As socket's; TimeoutError also where a body comes too slowly on the whole."""
-        started = time.monotonic()
-        while True:
-            try:
-                data = super().recv(size, flags)
-            except BlockingIOError:
-                self._wait(select.POLLIN, started)
-            else:
-                self._count(len(data), started)
-                return data
-
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """As socket's, with the time-out for each part. A client that takes nothing is a client that is gone."""
-        started = time.monotonic()
-        try:
-            sent = super().send(data, flags)
-        except BlockingIOError:
-            sent = 0
-        if sent == len(data):  # nearly always
-            self._moved += sent
-            return
-        rest = memoryview(data).cast("B")[sent:]
-        try:
-            while rest:
-                self._count(sent, started)
-                started = time.monotonic()
-                sent = 0
-                self._wait(select.POLLOUT, started)
-                with contextlib.suppress(BlockingIOError):
-                    sent = super().send(rest, flags)
-                rest = rest[sent:]
-            self._count(sent, started)
-        except TimeoutError:
-            raise BrokenPipeError(errno.EPIPE, "the client takes nothing, or too slowly") from None
-
-    def unsent(self) -> int:
-        """Bytes that were written and that the system could not send yet, because the client takes no more.
-
-        tcp(7) knows SIOCOUTQ, with what is sent and not acknowledged; without that it is SIOCOUTQNSD. Linux only.
-        """
-        try:
-            return int(struct.unpack("i", fcntl.ioctl(self, SIOCOUTQNSD, b"\0" * 4))[0])
-        except OSError:
-            return 0
-
-    def tell_when_sent(self, *, wanted: bool) -> None:
-        """Whether the poller calls the socket writable only when everything was sent (tcp(7), TCP_NOTSENT_LOWAT)."""
-        with contextlib.suppress(OSError):
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, int(wanted))
-
-    def _wait(self, event: int, started: float) -> None:
-        """Until it can be read or written. BlockingIOError without patience, TimeoutError at its end."""
-        if not self._patience:
-            raise BlockingIOError(errno.EAGAIN, "nothing there")
-        left = started + self._patience - time.monotonic()
-        poller = select.poll()
-        poller.register(self, event)
-        if left <= 0 or not poller.poll(left * 1000):
-            raise TimeoutError("timed out")
-
-    def _count(self, moved: int, started: float) -> None:
-        self._waited += time.monotonic() - started
-        self._moved += moved
-        if self._least_rate and self._waited > self._timeout + self._moved / self._least_rate:
-            raise TimeoutError(errno.ETIMEDOUT, "the client is too slow")
-
-
-class Connection(TConn):  # type: ignore[misc] # of gunicorn
-    """A visitor's connection, and what came of its next request."""
-
-    parser: Parser | None
-
-    def __init__(self, cfg: Any, client: ClientSocket, address: Any, server: Any) -> None:
-        super().__init__(cfg, client, address, server)
-        self.data_ready = True  # gunicorn needs not wait for it: it comes to a thread with its request
-        self.began: float | None = None  # when the request's first byte came, monotonic
-        self.deadline = 0.0  # monotonic
-        self._came = bytearray()
-        self._searched = 0  # bytes that hold no end of the head
-        self._needed = 0  # bytes until the request is complete; 0 until that is known
-        self._is_too_large = False
-
-    def take_over(self) -> None:
-        """Begin the next request, with what the last one's reader had read too much."""
-        self.began, self._needed, self._searched = None, 0, 0
-        self._came = bytearray(self.parser.unreader.take_buffered() if self.parser else b"")
-
-    def is_complete(self) -> bool:
-        """Read what has come. True: the request may go to a thread, also where it is broken or over."""
-        if self._came and self._enough():
-            return True
-        while True:
-            try:
-                data = socket.socket.recv(self.sock, READ)
-            except BlockingIOError:
-                return False
-            except OSError:
-                data = b""
-            if not data:
-                return True
-            if self.began is None:
-                self.began = time.monotonic()
-            self._came += data
-            if self._enough():
-                return True
-
-    def hand_over(self) -> Request | None:
-        """The request that has come; None where none did. Raises gunicorn's errors where it is no request."""
-        self.sock.setblocking(True)
-        if self._is_too_large:
-            if b"\r\n" not in self._came:
-                raise errors.LimitRequestLine(len(self._came), MOST_HEAD)
-            raise errors.LimitRequestHeaders(f"the head is larger than {MOST_HEAD} bytes")
-        if self.parser is None:
-            self.parser = Parser(self.cfg, self.sock, self.client)
-        self.parser.unreader.unread(bytes(self._came))
-        self._came.clear()
-        return next(self.parser, None)
-
-    def _enough(self) -> bool:
-        if not self._needed:
-            end = self._came.find(b"\r\n\r\n", self._searched)
-            if end < 0:
-                self._searched = max(0, len(self._came) - 3)
-                self._is_too_large = len(self._came) > MOST_HEAD
-                return self._is_too_large
-            if end > MOST_HEAD:
-                self._is_too_large = True
-                return True
-            head = bytes(self._came[: end + 4])
-            length = _LENGTH.search(head)
-            size = int(length[1]) if length else 0
-            self._needed = end + 4 + (size if size <= SMALL_BODY else 0)
-            if len(self._came) < self._needed and _EXPECT.search(head) and not _OLD.match(head):
-                with contextlib.suppress(OSError):
-                    self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return len(self._came) >= self._needed
 
 
 class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
@@ -429,7 +220,7 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         for conn in [conn for conn in self._waiting if conn.deadline < now]:
             if conn.began is not None and self._waiting[conn] == self._readable:
                 self._forget(conn)
-                self._answer(conn.sock, 408, "The request took too long to come.")
+                refusals.send(conn.sock, 408, "The request took too long to come.")
                 self._linger(conn)
             else:
                 self._close(conn)
@@ -529,29 +320,11 @@ class Worker(ThreadWorker):  # type: ignore[misc] # of gunicorn
         return not response.should_close()
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:  # noqa: ARG002 -- gunicorn's signature
-        """Answer what never becomes a request, as a problem document."""
-        if isinstance(exc, errors.ParseException) and not isinstance(exc, _OUR_FAULT):
-            status = _STATUS.get(type(exc), 400)
+        """Answer what never becomes a request."""
+        status, detail = refusals.reason(exc)
+        if status == 500:
+            self.log.error("Error handling request")
+        else:
             # Not what was sent: it may hold a secret, and anybody may send anything.
             self.log.info("refused what is no request, from %s: %s", (addr or ("",))[0], type(exc).__name__)
-            detail = _DETAILS.get(status, "The request is not valid HTTP.")
-        else:
-            status = 500
-            self.log.error("Error handling request")
-            detail = "Something went wrong here."
-        self._answer(client, status, detail)
-
-    def _answer(self, client: Any, status: int, detail: str) -> None:
-        body = problem.problem(status, detail)
-        fields = (
-            f"HTTP/1.1 {status} {problem.title(status)}",
-            "Connection: close",
-            f"Content-Type: {problem.CONTENT_TYPE}",
-            f"Content-Length: {len(body)}",
-            "Cache-Control: no-store",
-            "X-Content-Type-Options: nosniff",
-            "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
-        )
-        head = "".join(f"{field}\r\n" for field in fields) + "\r\n"
-        with contextlib.suppress(OSError):
-            util.write(client, head.encode("ascii") + body)
+        refusals.send(client, status, detail)
