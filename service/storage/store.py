@@ -91,6 +91,12 @@ class ObjectStore(Protocol):
         replaced or deleted meanwhile. The iterator has ``close()``.
         """
 
+    def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
+        """What is there now, and all its bytes as ``get`` gives them, in one question where the store can.
+
+        None where there is nothing. The iterator is to be closed, also by who wants the description alone.
+        """
+
     def delete(self, key: str, *, generation: int | None) -> bool:
         """Delete it; False if it wasn't there. With ``generation``, only that one (else PreconditionFailed)."""
 

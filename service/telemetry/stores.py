@@ -155,6 +155,11 @@ class _Storage:
             chunks = self._store.get(info, start, end)
         return _Download(chunks, self._metrics, self._meter)
 
+    def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
+        with self._meter.operation("open"):
+            found = self._store.open(key)
+        return found and (found[0], _Download(found[1], self._metrics, self._meter))
+
     def delete(self, key: str, *, generation: int | None) -> bool:
         with self._meter.operation("delete"):
             return self._store.delete(key, generation=generation)

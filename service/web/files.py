@@ -7,7 +7,6 @@ never reaches another's file, whatever the name.
 import json
 import logging
 import re
-import threading
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
@@ -23,13 +22,14 @@ from service.storage.store import GENERATION_OF_NOTHING, ObjectInfo, ObjectNotFo
 from service.web import body, conditions, names
 from service.web.errors import Problem, answer
 from service.web.quota import Quota, Reservation, owner_of_files, session
+from service.web.transfers import Download, Transfers, close
 
 log = logging.getLogger(__name__)
 
 ROUTE = "/api/files/"
-SMALL = 64 * 1024  # such an answer fits the socket's empty buffer (worker.py): no client can hold a thread with it
-CHUNK = 256 * 1024  # the server's write time-out is for one chunk
+SMALL = 64 * 1024  # bytes; such an answer fits the socket's empty buffer (client_socket.py) and holds no thread
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
+_PARTLY = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range")
 # A file is a visitor's data, never a part of this site: it runs nothing and reaches nothing, even if opened.
 FILE_CSP = "sandbox; default-src 'none'"
 
@@ -49,7 +49,7 @@ class Files:
         self._settings = settings
         self._quota = Quota(storage, settings)
         # A transfer holds its thread as long as the client likes. Two threads are kept for all else where there are 3.
-        self._transfers = threading.BoundedSemaphore(max(1, settings.threads - 2))
+        self.transfers = Transfers(max(1, settings.threads - 2))
 
     def register(self, app: Flask) -> None:
         """Put the routes on ``app``."""
@@ -89,7 +89,7 @@ class Files:
             raise Problem(400, "A part of a file can't be stored; send it whole (RFC 9110 §14.5).")
         chunks = body.stream(length=length, limit=self._settings.max_upload_bytes)
         content_type = declared_type(request.headers)
-        with self.transfer():
+        with self.transfers.take():
             info, is_new = self.write(name, chunks, length, content_type=content_type, headers=request.headers)
         document = json.dumps(_describe(info, name))
         return Response(
@@ -101,8 +101,8 @@ class Files:
     ) -> tuple[ObjectInfo, bool]:
         """Store ``chunks`` (``length`` bytes, if that is known) under a name that was checked; whether it is new.
 
-        Called within ``transfer()``. ``headers``: what it depends on, If-Match and If-None-Match. Raises Problems and
-        the parts' own errors.
+        Called with a place among ``transfers``. ``headers``: what it depends on, If-Match and If-None-Match. Raises
+        Problems and the parts' own errors.
         """
         owner = owner_of_files()
         key = _key(owner, name)
@@ -160,10 +160,7 @@ class Files:
     def get(self, name: str) -> Response:
         """The file, or a range of it. HEAD is answered here too."""
         name = names.from_path(request.environ, ROUTE)
-        owner = session().get("owner")
-        info = self._storage.stat(_key(owner, name)) if owner else None
-        if info is None:
-            raise ObjectNotFound
+        info, source = self._find(name)
         headers = Headers({"ETag": conditions.etag(info), "Last-Modified": conditions.last_modified(info)})
         headers["Cache-Control"] = "private, no-cache"
         headers["Accept-Ranges"] = "bytes"
@@ -189,21 +186,42 @@ class Files:
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{info.size}"
         headers["Content-Length"] = str(end - start)
         if request.method == "HEAD" or start == end:
+            close(source)
             return Response(status=status, headers=headers)
-        return Response(self._read(info, start, end), status, headers, direct_passthrough=True)
+        return Response(self._read(info, start, end, source), status, headers, direct_passthrough=True)
 
-    def _read(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
+    def _find(self, name: str) -> tuple[ObjectInfo, Iterator[bytes] | None]:
+        """The visitor's file, with its bytes where it is sure that all of them will be wanted: one request less."""
+        owner = session().get("owner")
+        if owner is None:
+            raise ObjectNotFound
+        key = _key(owner, name)
+        is_whole = request.method == "GET" and not any(field in request.headers for field in _PARTLY)
+        if is_whole and not self.transfers.is_full():
+            found = self._storage.open(key)
+            if found is None:
+                raise ObjectNotFound
+            return found
+        info = self._storage.stat(key)
+        if info is None:
+            raise ObjectNotFound
+        return info, None
+
+    def _read(self, info: ObjectInfo, start: int, end: int, source: Iterator[bytes] | None) -> Iterator[bytes]:
         """The bytes as an iterator whose ``close()`` ends the transfer. Errors of the first bytes come from here."""
         if end - start <= SMALL:
-            return iter([b"".join(self._storage.get(info, start, end))])
-        slot = self.transfer()
-        slot.__enter__()
+            return iter([b"".join(source or self._storage.get(info, start, end))])
         try:
-            source = self._storage.get(info, start, end)
-        except BaseException:
-            slot.__exit__(None, None, None)
+            place = self.transfers.take()
+        except Problem:
+            close(source)
             raise
-        return _Download(source, slot, request.environ.get("seatrial.request"))
+        try:
+            source = source or self._storage.get(info, start, end)
+        except BaseException:
+            place.give_back()
+            raise
+        return Download(source, place, request.environ.get("seatrial.request"))
 
     def delete(self, name: str) -> tuple[str, int]:
         """Delete the file. Deleting what is not there is a 404."""
@@ -226,61 +244,11 @@ class Files:
         if response.direct_passthrough or (response.content_length or 0) <= SMALL or request.method == "HEAD":
             return response
         try:
-            slot = self.transfer()
+            place = self.transfers.take()
         except Problem as problem:
             return answer(problem)
-        response.call_on_close(slot.__exit__)
+        response.call_on_close(place.give_back)
         return response
-
-    def transfer(self) -> "_Slot":
-        """A place among the transfers, as a context: for whatever reads or writes a large body. A 503 Problem where
-        there is none left.
-        """
-        if not self._transfers.acquire(blocking=False):
-            detail = "All places for transfers are taken just now. Please try again."
-            raise Problem(503, detail, kind="busy", headers={"Retry-After": "1"})
-        return _Slot(self._transfers)
-
-
-class _Slot:
-    """A place among the transfers, given back once."""
-
-    def __init__(self, places: threading.BoundedSemaphore) -> None:
-        self._places: threading.BoundedSemaphore | None = places
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        places, self._places = self._places, None
-        if places is not None:
-            places.release()
-
-
-class _Download:
-    """A body on its way out, in chunks that the server's write time-out is made for."""
-
-    def __init__(self, source: Iterator[bytes], slot: _Slot, in_flight: Any) -> None:
-        self._source, self._slot = source, slot
-        self._progress = getattr(in_flight, "progress", None)
-        self._rest = memoryview(b"")
-
-    def __iter__(self) -> "_Download":
-        return self
-
-    def __next__(self) -> bytes:
-        if not self._rest:
-            self._rest = memoryview(next(self._source))
-        chunk, self._rest = self._rest[:CHUNK], self._rest[CHUNK:]
-        if self._progress is not None:
-            self._progress()
-        return bytes(chunk)
-
-    def close(self) -> None:
-        try:
-            getattr(self._source, "close", lambda: None)()
-        finally:
-            self._slot.__exit__()
 
 
 def _key(owner: str, name: str) -> str:

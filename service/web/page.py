@@ -85,7 +85,7 @@ class Page:
         """Store the form's files, one after the other. The field ``replace`` before them says that they may replace."""
         headers = Headers({"If-None-Match": "*"})
         stored: list[str] = []
-        with self._files.transfer():  # the whole form is one, and may stall before its first file
+        with self._files.transfers.take():  # the whole form is one, and may stall before its first file
             for part in multipart.parts(self._settings.max_total_bytes + ROOM_FOR_FORM):
                 if isinstance(part, tuple):
                     if part == ("replace", "yes"):

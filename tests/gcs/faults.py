@@ -9,6 +9,7 @@ A fault waits for a call (``call``, see server.py for their names; ``*`` is ever
 - ``{"kind": "lost"}``: do it, then close the connection without an answer
 - ``{"kind": "cut", "after": n}``: send n bytes of the answer's body, then close the connection
 - ``{"kind": "corrupt"}``: of a download, change the last byte; of an upload, answer with a wrong checksum
+- ``{"kind": "bare"}``: of a download, send no headers that describe the object
 - ``{"kind": "damage"}``: of an upload, change a byte before it is looked at
 - ``{"kind": "stall"}``: of a chunk, keep nothing and say so (308)
 - ``{"kind": "garbage"}``: answer 200 with text that is no JSON

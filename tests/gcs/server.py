@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from email.utils import format_datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -191,12 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _media(self, stored: StoredObject) -> None:
         """json_api/v1/objects/get with alt=media; ranges as RFC 9110 §14 and json_api/v1/parameters#range."""
         start, end, status = 0, stored.body.size, 200
-        headers = {
-            "Content-Type": stored.content_type,
-            "X-Goog-Generation": str(stored.generation),
-            "X-Goog-Hash": f"crc32c={crc32c_text(stored.body.crc32c)}",
-            "Accept-Ranges": "bytes",
-        }
+        headers = {"Content-Type": stored.content_type, "Accept-Ranges": "bytes"}
+        if not self._fault("bare"):
+            headers |= self._described(stored)
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if match:
             start, end = int(match[1]), min(end, int(match[2]) + 1 if match[2] else end)
@@ -209,6 +207,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_body(stored.body.read(start, min(end, start + cut.after) if cut else end), last=end - start)
         if cut:
             raise _Dropped
+
+    @staticmethod
+    def _described(stored: StoredObject) -> dict[str, str]:
+        """xml-api/reference-headers: response headers; sent with the JSON API's downloads too."""
+        return {
+            "X-Goog-Generation": str(stored.generation),
+            "X-Goog-Hash": f"crc32c={crc32c_text(stored.body.crc32c)}",
+            "X-Goog-Stored-Content-Length": str(stored.body.size),
+            "Last-Modified": format_datetime(stored.created.replace(microsecond=0), usegmt=True),
+        }
 
     def _send_body(self, chunks: Iterable[bytes], *, last: int) -> None:
         corrupt = self._fault("corrupt")

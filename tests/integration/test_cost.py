@@ -18,7 +18,9 @@ import pytest
 
 from service import create_app
 from service.settings import load
-from tests.harness.http import Visitor
+from service.web.files import SMALL
+from tests.harness.gcs import StrictGcs, create_bucket, strict_gcs
+from tests.harness.http import Visitor, file_path
 from tests.harness.processes import wait_until
 from tests.harness.raw import RawClient, head
 from tests.harness.redis import RedisServer, redis_server
@@ -81,6 +83,42 @@ def test_a_request_costs_redis(
     assert found[0] == most[0]
     assert found[1] <= most[1]
     assert found[2] <= most[2]
+
+
+@pytest.mark.parametrize("size", [64 * 1024, 1_000_000])
+def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -> None:
+    """A whole file is one request; where the answer depends on what is there, that is asked first."""
+    with strict_gcs(tmp_path) as store, contextlib.ExitStack() as stack:
+        create_bucket(store.url, "files")
+        settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": store.url, "THREADS": "3"}
+        settings |= {"READY_REQUIRES": "sessions,storage", "DEPENDENCY_CHECK_INTERVAL": "300s"}
+        service = stack.enter_context(running_service(tmp_path, settings))
+        visitor = stack.enter_context(Visitor(service.app_url))
+        path, head_request = file_path("a"), {"objects.get": 1}
+        written = {"objects.get": 1, "upload.multipart": 1}
+        with Visitor(service.ops_url) as platform:
+            wait_until("the first check of the store", lambda: platform.get("/ready").status == 200)
+        assert requests_for(store, lambda: visitor.put("a", b"x" * size)) == written
+        assert requests_for(store, lambda: visitor.get(path)) == {"objects.media": 1}
+        assert requests_for(store, lambda: visitor.ask("HEAD", path)) == head_request
+        etag = visitor.ask("HEAD", path).headers["ETag"]
+        assert requests_for(store, lambda: visitor.get(path, if_none_match=etag)) == head_request
+        # The one place for transfers is taken: what may be large is not begun.
+        with RawClient(service.app_url) as slow:
+            store.clear()
+            slow.send(head("PUT", file_path("slow"), "Content-Length: 1000000") + b"x")
+            wait_until("the place taken", lambda: store.calls == head_request)
+            is_small = size <= SMALL
+            read = head_request | ({"objects.media": 1} if is_small else {})
+            assert requests_for(store, lambda: visitor.get(path)) == read
+            assert visitor.get(path).status == (200 if is_small else 503)
+
+
+def requests_for(store: StrictGcs, do: Callable[[], object]) -> dict[str, int]:
+    """How often each call of the object store is made."""
+    store.clear()
+    do()
+    return dict(store.calls)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import google_crc32c
 import pytest
@@ -47,6 +47,17 @@ class Case:
 
     def read(self, info: ObjectInfo, start: int = 0, end: int | None = None) -> bytes:
         return b"".join(self.store.get(info, start, info.size if end is None else end))
+
+    def opened(self, key: str) -> tuple[ObjectInfo, bytes] | None:
+        """What open() gives, with the time that the store knows: open() may have it cut to the second."""
+        found = self.store.open(key)
+        if found is None:
+            return None
+        info, data = found[0], b"".join(found[1])
+        known = self.store.stat(key)
+        assert known is not None
+        assert 0 <= known.updated - info.updated < 1
+        return replace(info, updated=known.updated), data
 
 
 @pytest.fixture(scope="module", params=["fake", "strict", "file"])
@@ -98,6 +109,7 @@ def test_what_was_put_is_read_back(case: Case, folder: str, size: int, piece: in
     assert case.store.stat(info.key) == info
     assert case.open().stat(info.key) == info
     assert case.read(info) == data
+    assert case.opened(info.key) == (info, data)
 
 
 def test_empty_pieces_end_nothing(case: Case, folder: str) -> None:
@@ -133,6 +145,14 @@ def test_only_the_generation_that_was_asked_for_is_read(case: Case, folder: str)
     case.store.delete(new.key, generation=None)
     with pytest.raises(ObjectNotFound):
         case.store.get(new, 0, 3)
+
+
+def test_what_is_there_now_is_opened(case: Case, folder: str) -> None:
+    case.put(folder + "x", b"old")
+    new = case.put(folder + "x", b"new")
+    assert case.opened(new.key) == (new, b"new")
+    case.store.delete(new.key, generation=None)
+    assert case.opened(new.key) is None
 
 
 def test_a_download_that_began_is_never_a_mixture(case: Case, folder: str) -> None:
@@ -271,6 +291,7 @@ def test_odd_names_stay_what_they_are(case: Case, folder: str) -> None:
         assert info.key == folder + name
         assert case.store.stat(folder + name) == info
         assert case.read(info) == name.encode()
+        assert case.opened(info.key) == (info, name.encode())
     listed = case.store.list(folder, page_token=None, limit=1000)
     assert listed.next_token is None
     assert listed.objects == [infos[name] for name in sorted(ODD_NAMES, key=str.encode)]
@@ -350,9 +371,9 @@ def test_a_store_that_is_well_passes_its_check(case: Case) -> None:
     case.store.check()
 
 
-@pytest.mark.parametrize("call", ["put", "large put", "list", "check", "stat", "get", "delete"])
+@pytest.mark.parametrize("call", ["put", "large put", "list", "check", "stat", "get", "open", "delete"])
 def test_a_missing_bucket_or_folder_is_named(case: Case, folder: str, call: str) -> None:
-    if case.name == "fake" and call in ("stat", "get", "delete"):
+    if case.name == "fake" and call in ("stat", "get", "open", "delete"):
         pytest.skip("fake-gcs-server does not tell a missing bucket from a missing object")
     store = case.open_missing()
     info = ObjectInfo(folder + "x", 3, "text/plain", 12345, 0, 0.0)
@@ -365,6 +386,7 @@ def test_a_missing_bucket_or_folder_is_named(case: Case, folder: str, call: str)
         "check": store.check,
         "stat": lambda: store.stat(info.key),
         "get": lambda: store.get(info, 0, 3),
+        "open": lambda: store.open(info.key),
         "delete": lambda: store.delete(info.key, generation=12345),
     }
     with pytest.raises(StorageMisconfigured, match=r"missing.*(create|mount)"):

@@ -69,12 +69,19 @@ def read(store: GcsStore, info: ObjectInfo) -> bytes:
     return b"".join(store.get(info, 0, info.size))
 
 
+def open_and_read(store: GcsStore, key: str = KEY) -> tuple[ObjectInfo, bytes]:
+    found = store.open(key)
+    assert found is not None
+    return found[0], b"".join(found[1])
+
+
 CALLS: dict[str, tuple[str, Callable[[GcsStore, ObjectInfo], object]]] = {
     "small put": ("upload.multipart", lambda store, _: put(store, key="visitors/owner/new")),
     "large put, start": ("upload.start", lambda store, _: put(store, LARGE, key="visitors/owner/new")),
     "large put, chunk": ("upload.chunk", lambda store, _: put(store, LARGE, key="visitors/owner/new")),
     "stat": ("objects.get", lambda store, info: store.stat(info.key)),
     "get": ("objects.media", read),
+    "open": ("objects.media", lambda store, info: open_and_read(store, info.key)),
     "delete": ("objects.delete", lambda store, info: store.delete(info.key, generation=info.generation)),
     "list": ("objects.list", lambda store, _: store.list("visitors/", page_token=None, limit=10)),
 }
@@ -334,6 +341,38 @@ def test_a_download_never_goes_on_with_another_generation(server: StrictGcs, sto
         list(download)
 
 
+def test_what_was_opened_never_goes_on_with_another_generation(server: StrictGcs, store: GcsStore) -> None:
+    info = put(store, LARGE)
+    server.fault("objects.media", "cut", after=MIB, times=2)
+    assert open_and_read(store)[1] == LARGE
+    server.fault("objects.media", "cut", after=MIB)
+    found = store.open(KEY)
+    assert found is not None
+    put(store, LARGE[::-1], info.generation)
+    with pytest.raises(ObjectNotFound):
+        list(found[1])
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", LARGE], ids=["empty", "small", "large"])
+def test_to_open_is_one_request(server: StrictGcs, store: GcsStore, data: bytes) -> None:
+    info = put(store, data)
+    server.clear()
+    described, body = open_and_read(store)
+    assert (described.generation, body) == (info.generation, data)
+    assert server.calls == {"objects.media": 1}
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", LARGE], ids=["empty", "small", "large"])
+def test_a_download_that_does_not_say_what_it_is_is_described_by_another_request(
+    server: StrictGcs, store: GcsStore, data: bytes
+) -> None:
+    info = put(store, data)
+    server.clear()
+    server.fault("objects.media", "bare", times=-1)
+    assert open_and_read(store) == (info, data)
+    assert server.calls == {"objects.media": 2, "objects.get": 1}
+
+
 def test_a_download_that_stays_broken_is_told(server: StrictGcs, bucket: str) -> None:
     store = gcs(server.url, bucket, retry_budget=0.5)
     info = put(store, LARGE)
@@ -355,6 +394,9 @@ def test_bytes_that_changed_on_the_way_are_not_all_handed_out(server: StrictGcs,
             received += len(chunk)
     assert received < size
     assert read(store, info) == LARGE[:size]
+    server.fault("objects.media", "corrupt")
+    with pytest.raises(ChecksumMismatch):
+        open_and_read(store)
 
 
 @pytest.mark.parametrize("what", CALLS)
@@ -414,7 +456,7 @@ def test_a_refusal_says_what_to_do(server: StrictGcs, store: GcsStore, what: str
 @pytest.mark.parametrize("what", CALLS)
 def test_something_else_that_answers_is_no_store(server: StrictGcs, store: GcsStore, what: str) -> None:
     call, act = CALLS[what]
-    if what in ("delete", "get", "large put, start"):
+    if what in ("delete", "get", "open", "large put, start"):
         pytest.skip("its good answer has no JSON")
     info = put(store)
     server.fault(call, "garbage", times=-1)

@@ -93,6 +93,10 @@ class Storage:
         self._answer("get", info, start, end)
         return self._chunks()
 
+    def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
+        self._answer("open", key)
+        return (INFO, self._chunks()) if key == "k" else None
+
     def _chunks(self) -> Iterator[bytes]:
         try:
             yield b"ab"
@@ -199,6 +203,10 @@ def test_files_are_passed_on_and_counted(bench: Bench) -> None:
     assert put(store, iter([b"ab", b"cd"])) is INFO
     assert store.stat("k") is INFO
     assert b"".join(store.get(INFO, 0, 4)) == b"abcd"
+    found = store.open("k")
+    assert found is not None
+    assert (found[0], b"".join(found[1])) == (INFO, b"abcd")
+    assert store.open("other") is None
     assert store.delete("k", generation=7)
     assert store.list("k", page_token=None, limit=1) == Page([INFO], None)
     store.check()
@@ -207,14 +215,17 @@ def test_files_are_passed_on_and_counted(bench: Bench) -> None:
         ("put", "k", 4, "t", 0, {"a": "b"}),
         ("stat", "k"),
         ("get", INFO, 0, 4),
+        ("open", "k"),
+        ("open", "other"),
         ("delete", "k", 7),
         ("list", "k", None, 1),
         ("check",),
     ]
     for operation in ("put", "stat", "get", "delete", "list", "check"):
         assert bench.operations("gcs", operation, "ok") == 1
+    assert bench.operations("gcs", "open", "ok") == 2
     assert bench.value('storage_transferred_bytes_total{direction="in"}') == 4
-    assert bench.value('storage_transferred_bytes_total{direction="out"}') == 4
+    assert bench.value('storage_transferred_bytes_total{direction="out"}') == 8
     assert set(bench.told) == {("storage", None)}
 
 

@@ -83,6 +83,14 @@ class GcsStore:
         """See ObjectStore. A transfer that breaks is taken up again where it broke."""
         return Download(self._client, self._object(info.key), info, start, end)
 
+    def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
+        """See ObjectStore. One request, where its answer describes the object; else that is asked for as well."""
+        try:
+            download = Download(self._client, self._object(key))
+        except ObjectNotFound:
+            return None
+        return self._ours(download.info), download
+
     def delete(self, key: str, *, generation: int | None) -> bool:
         """See ObjectStore. Always with a precondition, so that it can be repeated (retry-strategy#idempotency)."""
         if generation is not None:

@@ -1,4 +1,4 @@
-"""One download: just one generation, taken up again where it breaks, its checksum compared at the end.
+"""One download: one generation, taken up again where it breaks, its checksum compared at the end.
 
 The library hands out an answer only as a whole, or pushes it into a file. So the request is made here, in its session.
 """
@@ -11,6 +11,7 @@ from google.api_core.exceptions import from_http_response
 from google.cloud.storage import Bucket
 
 from service.storage.gcs.client import Client
+from service.storage.gcs.describe import from_blob, from_headers
 from service.storage.gcs.errors import Stalled
 from service.storage.store import ChecksumMismatch, ObjectInfo, StorageUnavailable
 
@@ -21,23 +22,32 @@ _PIECE = 256 * 1024
 
 
 class Download(Iterator[bytes]):
-    """The bytes from ``start`` to ``end`` of the object ``name``. The first are here when the constructor returns.
+    """The bytes of the object ``name`` from ``start`` to ``end``, of the generation in ``info``.
+
+    Without ``info`` all that is there now; ``info`` is known, and the first bytes are here, when the constructor
+    returns.
 
     Where the whole object is read and does not fit its checksum, the last bytes are never handed out: ChecksumMismatch
     comes instead, so that whoever counts sees a transfer cut short. Else StorageUnavailable, ObjectNotFound.
     """
 
-    def __init__(self, client: Client, name: str, info: ObjectInfo, start: int, end: int) -> None:
-        self._client, self._name, self._info = client, name, info
-        self._at, self._end = start, end
-        self._crc32c = 0 if (start, end) == (0, info.size) else None
+    info: ObjectInfo
+
+    def __init__(
+        self, client: Client, name: str, info: ObjectInfo | None = None, start: int = 0, end: int | None = None
+    ) -> None:
+        self._client, self._name = client, name
         self._answer: requests.Response | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._first = b""
-        if start < end:
+        self.info = info or client.call(self._discover)
+        self._at, self._end = start, self.info.size if end is None else end
+        self._crc32c = 0 if (self._at, self._end) == (0, self.info.size) else None
+        if self._at < self._end:
             self._first = self._read()
-        elif end == 0:
-            client.call(self._open)  # an empty object: is it still there?
+        elif self._end == 0:
+            if self._answer is None:
+                client.call(self._open)  # an empty object: is it still there?
             self.close()
 
     def __next__(self) -> bytes:
@@ -59,7 +69,7 @@ class Download(Iterator[bytes]):
         self._at += len(piece)
         if self._crc32c is not None:
             self._crc32c = google_crc32c.extend(self._crc32c, piece)
-            if self._at == self._end and self._crc32c != self._info.crc32c:
+            if self._at == self._end and self._crc32c != self.info.crc32c:
                 self.close()
                 raise ChecksumMismatch("what the object store sent does not fit its checksum")
         if self._at == self._end:
@@ -79,22 +89,37 @@ class Download(Iterator[bytes]):
             raise Stalled("the download ended early")
         return piece
 
+    def _discover(self, bucket: Bucket) -> ObjectInfo:
+        """Ask for whatever is there; what that is. Where the answer does not say it, the answer is of no use."""
+        answer = self._ask(bucket, {}, {}, 200)
+        info = from_headers(self._name, answer.headers)
+        if info is None:
+            answer.close()
+            blob = bucket.blob(self._name)
+            blob.reload(**self._client.once)
+            return from_blob(blob)
+        self._answer, self._pieces = answer, answer.iter_content(_PIECE)
+        return info
+
     def _open(self, bucket: Bucket) -> None:
-        """Ask for what is left (json_api/v1/objects/get, alt=media)."""
-        whole = (self._at, self._end) == (0, self._info.size)
-        headers = {"Accept-Encoding": "identity"}  # sizes and checksums are of what is stored
-        if not whole:
-            headers["Range"] = f"bytes={self._at}-{self._end - 1}"
+        """Ask for what is left."""
+        whole = (self._at, self._end) == (0, self.info.size)
+        part = {} if whole else {"Range": f"bytes={self._at}-{self._end - 1}"}
+        answer = self._ask(bucket, {"generation": str(self.info.generation)}, part, 200 if whole else 206)
+        self._answer, self._pieces = answer, answer.iter_content(_PIECE)
+
+    def _ask(self, bucket: Bucket, query: dict[str, str], part: dict[str, str], status: int) -> "requests.Response":
+        """json_api/v1/objects/get with alt=media."""
         answer = self._client.session().get(
             f"{bucket.client.api_endpoint}/download/storage/v1{bucket.blob(self._name).path}",
-            params={"alt": "media", "generation": str(self._info.generation)},
-            headers=headers,
+            params={"alt": "media", **query},
+            headers={"Accept-Encoding": "identity", **part},  # sizes and checksums are of what is stored
             stream=True,
             timeout=self._client.timeout,
         )
         if not answer.ok:
             raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
-        if answer.status_code != (200 if whole else 206):
+        if answer.status_code != status:
             answer.close()
             raise StorageUnavailable("the object store did not send the range that was asked for")
-        self._answer, self._pieces = answer, answer.iter_content(_PIECE)
+        return answer
