@@ -73,7 +73,10 @@ class SessionInterface(FlaskSessionInterface):
             if self._on_error is None:
                 raise
             _replace(response, self._on_error(error))
-        response.vary.add("Cookie")
+        if "Vary" in response.headers:
+            response.vary.add("Cookie")
+        else:
+            response.headers["Vary"] = "Cookie"
         if session.gave_id is not None:
             # Only ids that the store knows are given out, also when a later write of this request failed.
             self._cookie.write(response, session.gave_id)

@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from dataclasses import replace
 from typing import Literal
 
 from service.sessions.record import Limits, changed
@@ -33,7 +32,7 @@ class MemoryStore:
             now = time.time()
             record = self._live(key, now)
             if record is not None:
-                record = replace(record, expires=self._limits.expires(record.created, now))
+                record = record._replace(expires=self._limits.expires(record.created, now))
                 self._records[key] = record
             return record
 

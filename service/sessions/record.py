@@ -4,7 +4,7 @@ Redis decides by the same rules, written in Lua: redis_scripts.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from service.sessions.store import MAX_COUNTER, Change, Record, Refusal
 
@@ -40,7 +40,7 @@ def changed(record: Record | None, change: Change, limits: Limits, *, now: float
     size = size_of(values, counters)
     if size > limits.max_bytes and size > size_of(record.values, record.counters):
         return Refusal.TOO_LARGE
-    return replace(record, values=values, counters=counters, expires=limits.expires(record.created, now))
+    return record._replace(values=values, counters=counters, expires=limits.expires(record.created, now))
 
 
 def size_of(values: Mapping[str, bytes], counters: Mapping[str, int]) -> int:

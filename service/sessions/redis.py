@@ -1,6 +1,5 @@
 """Sessions in Redis or Valkey (5 or later), one hash a session. The rules run in the server: redis_scripts.py."""
 
-import contextlib
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +31,7 @@ PREFIX = "seatrial:session:1:"
 
 _parse_url: Callable[[str], dict[str, Any]] = redis.connection.parse_url
 _REDIRECTS = 5  # in one call; a cluster at rest needs one
+_FAILURES = (redis.exceptions.RedisError, OSError, ValueError, TypeError, KeyError)
 _BYTES = {bytes}
 _REPLIES = {refusal.value.encode(): refusal for refusal in Refusal}
 
@@ -213,29 +213,11 @@ class RedisStore:
                             return understand(_evaluate(other, *command, asking=True))
         raise StoreUnavailable(f"{node.where} sends us round in circles")
 
-    @contextlib.contextmanager
-    def _connection(self, node: Node, *, probe: bool) -> Iterator[Any]:
+    def _connection(self, node: Node, *, probe: bool) -> "_Use":
         if not probe and (cause := node.breaker.admit()):
             self._nodes.forget()
             raise StoreUnavailable(f"{cause} (not tried again yet)")
-        connection: Any = None
-        started = time.monotonic()
-        try:
-            connection = node.pool.take()
-            yield connection
-        except (redis.exceptions.RedisError, OSError, ValueError, TypeError, KeyError) as error:
-            if connection is not None and not isinstance(error, redis.exceptions.OutOfMemoryError):
-                connection.disconnect()
-            raise self._explain(node, error, time.monotonic() - started) from error
-        except BaseException:  # it may have an answer to come, which is nobody else's
-            if connection is not None:
-                connection.disconnect()
-            raise
-        else:
-            node.breaker.succeeded()
-        finally:
-            if connection is not None:
-                node.pool.give_back(connection)
+        return _Use(node, self._explain)
 
     def _explain(self, node: Node, error: Exception, waited: float) -> StoreUnavailable:
         match error:
@@ -269,6 +251,35 @@ class RedisStore:
             # A request that had little time left proves nothing.
             node.breaker.failed(message)
         return StoreUnavailable(message)
+
+
+class _Use:
+    """A connection to ``node`` for one command, as a context. ``explain`` says in our words what went wrong."""
+
+    __slots__ = ("_connection", "_explain", "_node", "_started")
+
+    def __init__(self, node: Node, explain: Callable[[Node, Exception, float], StoreUnavailable]) -> None:
+        self._node, self._explain = node, explain
+
+    def __enter__(self) -> Any:
+        self._started = time.monotonic()
+        try:
+            self._connection = self._node.pool.take()
+        except _FAILURES as error:
+            raise self._explain(self._node, error, time.monotonic() - self._started) from error
+        return self._connection
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        try:
+            if error is None:
+                self._node.breaker.succeeded()
+                return
+            if not isinstance(error, redis.exceptions.OutOfMemoryError):
+                self._connection.disconnect()  # it may have an answer to come, which is nobody else's
+            if isinstance(error, _FAILURES):
+                raise self._explain(self._node, error, time.monotonic() - self._started) from error
+        finally:
+            self._node.pool.give_back(self._connection)
 
 
 def _evaluate(connection: Any, script: Script, *rest: Any, asking: bool = False) -> Any:

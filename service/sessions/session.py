@@ -34,6 +34,11 @@ _IMMUTABLE = (str, int, float, bool, type(None))
 _DRAWS = 32  # so many ids are tried to find one whose server answers
 
 
+def _dumps(value: Any) -> bytes:
+    """A value as it is stored. What is no container needs no tag."""
+    return (json.dumps(value) if type(value) in _IMMUTABLE else _serializer.dumps(value)).encode()
+
+
 def _loads(content: bytes) -> Any:
     """A value as it was set. Only objects, and lists with objects in them, may be tagged."""
     return _serializer.loads(content.decode()) if content[:1] in (b"{", b"[") else json.loads(content)
@@ -250,7 +255,7 @@ class Session(SessionMixin):
         for name, value in self._live.items():
             if name not in self._assigned and isinstance(value, _IMMUTABLE):
                 continue
-            content = _serializer.dumps(value).encode()
+            content = _dumps(value)
             if stored.get(name) != content:
                 puts[name] = content
         dropped = self._dropped & stored.keys() if self._is_read else self._dropped
@@ -305,7 +310,7 @@ class Session(SessionMixin):
         self._counters = outcome.counters
         if self._record is not None:
             values = {n: v for n, v in self._record.values.items() if n not in change.delete} | dict(change.set)
-            self._record = replace(self._record, values=values, counters=outcome.counters)
+            self._record = self._record._replace(values=values, counters=outcome.counters)
         for name in change.set:
             self._assigned.discard(name)
         self._dropped -= change.delete

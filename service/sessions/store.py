@@ -11,7 +11,7 @@ Keys are made by the session interface: the SHA-256 of the cookie's random bits,
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 MAX_COUNTER = 2**53 - 1  # Lua's numbers are doubles, exact up to here; counters stop there
 
@@ -37,8 +37,7 @@ class Refusal(Enum):
     CONFLICT = "conflict"  # a counter was not what ``expect`` said
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A session as the store has it."""
 
     values: Mapping[str, bytes]  # JSON, as it was written
@@ -81,8 +80,7 @@ class Change:
                 raise ValueError(f"counters are at most {MAX_COUNTER}")
 
 
-@dataclass(frozen=True)
-class Applied:
+class Applied(NamedTuple):
     """The change was applied; the counters are as they are after it."""
 
     counters: Mapping[str, int]
