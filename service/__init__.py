@@ -69,7 +69,16 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     web = Path(__file__).parent / "web"
     app = flask.Flask(__name__, template_folder=str(web / "templates"), static_folder=None)
     app.session_interface = SessionInterface(session_store, settings, on_error=answer)
-    register(app, settings, session_store, object_store, health, figures=metrics.figures, started=datetime.now(UTC))
+    register(
+        app,
+        settings,
+        session_store,
+        object_store,
+        health,
+        figures=metrics.figures,
+        transfers_busy=metrics.transfers_busy,
+        started=datetime.now(UTC),
+    )
     app.wsgi_app = instrument(app.wsgi_app, metrics=metrics, settings=settings, in_flight=in_flight)  # type: ignore[method-assign, assignment] # Flask's documented way to wrap the application
     app.extensions["seatrial"] = Parts(session_store, object_store, metrics, health, in_flight)
     return app

@@ -192,6 +192,11 @@ class Settings:
     version: str = _setting(parse.text, _package_version, "The release that runs; the package's version unless given.")
     revision: str = _setting(parse.text, "unknown", "The commit that the image was built from.")
 
+    @property
+    def transfer_places(self) -> int:
+        """So many request threads may be at a transfer at once. Two are kept for all else where there are three."""
+        return max(1, self.threads - 2)
+
     def __post_init__(self) -> None:
         faults = _contradictions(vars(self))
         if faults:

@@ -37,7 +37,7 @@ class Metrics:
 
     def __init__(self, settings: Settings) -> None:
         self._registry = registry = CollectorRegistry()
-        self._thread_count = settings.threads
+        self._counts = settings.threads, settings.transfer_places
         self._series: dict[tuple[str, str, int], _Series] = {}
         http = ("http_request_method", "http_route", "http_response_status_code")
         self._duration = Histogram(
@@ -51,6 +51,12 @@ class Metrics:
         )
         self.active = Gauge(ACTIVE_REQUESTS, "Requests in flight.", multiprocess_mode="livesum", registry=registry)
         self._threads = Gauge("server_threads", "Request threads.", multiprocess_mode="livesum", registry=registry)
+        self._transfers = Gauge(
+            "server_transfers", "Places for transfers of large bodies.", multiprocess_mode="livesum", registry=registry
+        )
+        self.transfers_busy = Gauge(
+            "server_transfers_busy", "Those that are taken.", multiprocess_mode="livesum", registry=registry
+        )
         self._operations = Histogram(
             "dependency_operation_duration_seconds",
             "Duration of operations on stores.",
@@ -81,7 +87,9 @@ class Metrics:
 
     def serving(self) -> None:
         """This process has request threads. Not so the parent process, which may show metrics too."""
-        self._threads.set(self._thread_count)
+        threads, transfers = self._counts
+        self._threads.set(threads)
+        self._transfers.set(transfers)
 
     def request(
         self, method: str, route: str, status: int, *, seconds: float, received: int, sent: int, trace_id: str | None

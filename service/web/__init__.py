@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from flask import Flask
+from prometheus_client import Gauge
 
 from service.health import Health
 from service.sessions.store import SessionStore
@@ -26,6 +27,7 @@ def register(
     health: Health,
     *,
     figures: Callable[[], dict[str, Any]],
+    transfers_busy: Gauge,
     started: datetime,
 ) -> None:
     """Every route, every guard, every error handler. A fork deletes its sample pages here."""
@@ -41,7 +43,7 @@ def register(
         figures=figures,
     )
     visitor = Visitor(sessions.name)
-    files = Files(storage, settings)
+    files = Files(storage, settings, transfers_busy)
     page = Page(settings, instance, visitor, files)
     Assets().register(app)
     instance.register(app)

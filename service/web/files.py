@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, request
+from prometheus_client import Gauge
 from werkzeug.datastructures import Headers
 from werkzeug.routing import BaseConverter
 
@@ -44,12 +45,11 @@ class _Anything(BaseConverter):
 class Files:
     """The routes under ``/api/files``."""
 
-    def __init__(self, storage: ObjectStore, settings: Settings) -> None:
+    def __init__(self, storage: ObjectStore, settings: Settings, transfers_busy: Gauge) -> None:
         self._storage = storage
         self._settings = settings
         self._quota = Quota(storage, settings)
-        # A transfer holds its thread as long as the client likes. Two threads are kept for all else where there are 3.
-        self.transfers = Transfers(max(1, settings.threads - 2))
+        self.transfers = Transfers(settings.transfer_places, transfers_busy)
 
     def register(self, app: Flask) -> None:
         """Put the routes on ``app``."""

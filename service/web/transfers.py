@@ -4,16 +4,19 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from prometheus_client import Gauge
+
 from service.web.errors import Problem
 
 CHUNK = 256 * 1024  # bytes; the server's write time-out is for one chunk
 
 
 class Transfers:
-    """The places."""
+    """The places. ``busy`` shows how many are taken."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, busy: Gauge) -> None:
         self._free = places
+        self._busy = busy
         self._lock = threading.Lock()
 
     def is_full(self) -> bool:
@@ -25,6 +28,7 @@ class Transfers:
         with self._lock:
             if self._free:
                 self._free -= 1
+                self._busy.inc()
                 return Place(self)
         detail = "All places for transfers are taken just now. Please try again."
         raise Problem(503, detail, kind="busy", headers={"Retry-After": "1"})
@@ -33,6 +37,7 @@ class Transfers:
         """One is free again."""
         with self._lock:
             self._free += 1
+            self._busy.dec()
 
 
 class Place:

@@ -60,6 +60,11 @@ def holdable_service(folder: Path, **settings: str) -> Iterator[Hold]:
 
 def active(service: Service) -> float:
     """How many requests hold a thread."""
+    return metric(service, "http_server_active_requests")
+
+
+def metric(service: Service, name: str) -> float:
+    """The value of a metric without labels."""
     with Visitor(service.ops_url) as platform:
         text = platform.get("/metrics").body.decode()
-    return float(next(line for line in text.splitlines() if line.startswith("http_server_active_requests ")).split()[1])
+    return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])

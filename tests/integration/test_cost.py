@@ -20,6 +20,7 @@ from service import create_app
 from service.settings import load
 from service.web.files import SMALL
 from tests.harness.gcs import StrictGcs, create_bucket, strict_gcs
+from tests.harness.hold import metric
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import wait_until
 from tests.harness.raw import RawClient, head
@@ -107,7 +108,8 @@ def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -
         with RawClient(service.app_url) as slow:
             store.clear()
             slow.send(head("PUT", file_path("slow"), "Content-Length: 1000000") + b"x")
-            wait_until("the place taken", lambda: store.calls == head_request)
+            wait_until("the place taken", lambda: metric(service, "server_transfers_busy") == 1)
+            wait_until("what it asks first", lambda: store.calls == head_request)
             is_small = size <= SMALL
             read = head_request | ({"objects.media": 1} if is_small else {})
             assert requests_for(store, lambda: visitor.get(path)) == read

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.web.files import SMALL
-from tests.harness.hold import active
+from tests.harness.hold import active, metric
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import freeze, wait_until
 from tests.harness.raw import RawClient, head
@@ -304,7 +304,7 @@ def test_stalled_forms_leave_threads_for_the_rest(tmp_path: Path, framing: str) 
 
     with running_service(tmp_path, THREADS="4", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
         with begin_form(), begin_form():
-            wait_until("both hold a thread", lambda: active(service) == 2)
+            wait_until("both places taken", lambda: metric(service, "server_transfers_busy") == 2)
             for _ in range(3):
                 with begin_form() as refused:
                     answer = refused.answer()
@@ -318,7 +318,7 @@ def test_stalled_uploads_leave_threads_for_the_rest(tmp_path: Path) -> None:
     """Four threads, so two places for transfers."""
     with running_service(tmp_path, THREADS="4", IO_TIMEOUT="300s") as service:
         with begin_upload(service, "a") as first, begin_upload(service, "b") as second:
-            wait_until("both hold a thread", lambda: active(service) == 2)
+            wait_until("both places taken", lambda: metric(service, "server_transfers_busy") == 2)
             for name in ("c", "d", "e"):
                 with begin_upload(service, name) as refused:
                     answer = refused.answer()
@@ -330,5 +330,6 @@ def test_stalled_uploads_leave_threads_for_the_rest(tmp_path: Path) -> None:
             for client in (first, second):
                 client.send(b"x" * (LARGE - 100_000))
                 assert client.answer().status == 201
+        wait_until("both places free", lambda: metric(service, "server_transfers_busy") == 0)
         with Visitor(service.app_url) as visitor:
             assert visitor.put("f", b"x").status == 201

@@ -209,6 +209,7 @@ def assert_counts(values: dict[str, float], *, lived: int, living: int) -> None:
     assert values["http_server_request_duration_seconds_sum"] == pytest.approx(sum(range(101)) * 0.001 * lived)
     assert values["http_server_active_requests"] == values["server_threads_busy"] == living
     assert values["server_threads"] == 3 * living
+    assert values["server_transfers"] == living
     assert values["process_start_time_seconds"] > 1_600_000_000
     assert values["process_resident_memory_bytes"] > 1_000_000
 
