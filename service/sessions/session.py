@@ -30,13 +30,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _serializer = TaggedJSONSerializer()
+_plain = json.JSONEncoder(ensure_ascii=False).encode
 _IMMUTABLE = (str, int, float, bool, type(None))
 _DRAWS = 32  # so many ids are tried to find one whose server answers
 
 
 def _dumps(value: Any) -> bytes:
     """A value as it is stored. What is no container needs no tag."""
-    return (json.dumps(value) if type(value) in _IMMUTABLE else _serializer.dumps(value)).encode()
+    return (_plain(value) if type(value) in _IMMUTABLE else _serializer.dumps(value)).encode()
 
 
 def _loads(content: bytes) -> Any:

@@ -26,7 +26,7 @@ from service.sessions.store import Applied, Change, Record, Refusal, ServerUnava
 from tests.harness.session_stores import NAMES, Place, at_once, place
 
 COOKIE = Cookie(secure=False, max_age=1)
-STATUSES = {StoreUnavailable: 503, SessionGone: 409, SessionTooLarge: 413, TypeError: 500}
+STATUSES = {StoreUnavailable: 503, SessionGone: 409, SessionTooLarge: 413, TypeError: 500, ValueError: 500}
 
 
 class CountingStore:
@@ -368,8 +368,15 @@ def test_an_increment_that_does_not_fit_is_an_error(client: FlaskClient) -> None
     assert do(client, lambda s: s.increment("n" * 3000))[0] == 413
 
 
-def test_a_value_that_is_no_json_is_an_error(client: FlaskClient) -> None:
-    assert do(client, lambda s: s.update(a=object()))[0] == 500
+def test_text_takes_the_room_of_its_utf_8(client: FlaskClient) -> None:
+    text = "\u8a9e" * 600  # three bytes each
+    assert client.post("/set/a", json=text).status_code == 200
+    assert show(client)["values"] == {"a": text}
+
+
+@pytest.mark.parametrize("value", [object(), "\ud800"], ids=["object", "half a character"])
+def test_a_value_that_is_no_json_is_an_error(client: FlaskClient, value: object) -> None:
+    assert do(client, lambda s: s.update(a=value))[0] == 500
     assert show(client)["exists"] is False
 
 
