@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from service.storage.store import (
     StorageUnavailable,
 )
 from tests.harness.gcs import StrictGcs, create_bucket, strict_gcs
-from tests.harness.processes import free_port, freeze
+from tests.harness.processes import free_port, freeze, wait_until
 
 MIB = 2**20
 KEY = "visitors/owner/name"
@@ -351,6 +352,41 @@ def test_what_was_opened_never_goes_on_with_another_generation(server: StrictGcs
     put(store, LARGE[::-1], info.generation)
     with pytest.raises(ObjectNotFound):
         list(found[1])
+
+
+@pytest.mark.parametrize("fault", ["bare", "cut"])
+@pytest.mark.parametrize("is_replaced", [True, False], ids=["replaced", "deleted"])
+def test_what_is_replaced_before_its_first_bytes_came_is_opened_as_it_is_now(
+    server: StrictGcs, bucket: str, fault: str, is_replaced: bool
+) -> None:
+    store = gcs(server.url, bucket, retry_budget=HANGING)
+    info = put(store)
+    server.clear()
+    server.fault("objects.media", fault)
+    server.fault("objects.media", "status", skip=1, times=-1)
+    with ThreadPoolExecutor(1) as thread:
+        opened = thread.submit(store.open, KEY)
+        wait_until("it is asked again", lambda: server.calls.get("objects.media", 0) >= 2)
+        if is_replaced:
+            info = put(store, b"new", info.generation)
+        else:
+            store.delete(KEY, generation=info.generation)
+        server.clear()
+        found = opened.result(HANGING)
+    if is_replaced:
+        assert found is not None
+        assert (found[0].generation, b"".join(found[1])) == (info.generation, b"new")
+    else:
+        assert found is None
+
+
+def test_a_store_that_never_finds_what_it_describes_is_unavailable(server: StrictGcs, store: GcsStore) -> None:
+    put(store)
+    server.fault("objects.media", "bare", times=-1)
+    for number in range(5):
+        server.fault("objects.media", "status", status=404, skip=2 * number + 1)
+    with pytest.raises(StorageUnavailable, match="again and again"):
+        store.open(KEY)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", LARGE], ids=["empty", "small", "large"])

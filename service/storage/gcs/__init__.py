@@ -4,6 +4,7 @@ Bodies stream through; nothing touches a local disk. The rules come from Google'
 https://cloud.google.com/storage/docs/ and are named where they are followed.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -15,11 +16,12 @@ from service.storage.gcs.client import Client
 from service.storage.gcs.describe import from_blob
 from service.storage.gcs.download import Download
 from service.storage.gcs.upload import Upload
-from service.storage.store import ObjectInfo, ObjectNotFound, Page, PreconditionFailed
+from service.storage.store import ObjectInfo, ObjectNotFound, Page, PreconditionFailed, StorageUnavailable
 
 # Partial responses keep answers small (json_api#partial-response).
 _LISTED = "nextPageToken,items(name,size,contentType,generation,crc32c,updated)"
 _CHECK_KEY = "health-check"  # never written
+_ATTEMPTS = 5  # to open what is replaced meanwhile
 
 
 class GcsStore:
@@ -81,15 +83,21 @@ class GcsStore:
 
     def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
         """See ObjectStore. A transfer that breaks is taken up again where it broke."""
-        return Download(self._client, self._object(info.key), info, start, end)
+        download = Download(self._client, self._object(info.key), info, start, end)
+        download.begin()
+        return download
 
     def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
         """See ObjectStore. One request, where its answer describes the object; else that is asked for as well."""
-        try:
-            download = Download(self._client, self._object(key))
-        except ObjectNotFound:
-            return None
-        return self._ours(download.info), download
+        for _ in range(_ATTEMPTS):
+            try:
+                download = Download(self._client, self._object(key))
+            except ObjectNotFound:
+                return None
+            with contextlib.suppress(ObjectNotFound):  # replaced before its first bytes came: what is there now?
+                download.begin()
+                return self._ours(download.info), download
+        raise StorageUnavailable("the object is replaced again and again, or the store knows no generations")
 
     def delete(self, key: str, *, generation: int | None) -> bool:
         """See ObjectStore. Always with a precondition, so that it can be repeated (retry-strategy#idempotency)."""

@@ -24,8 +24,7 @@ _PIECE = 256 * 1024
 class Download(Iterator[bytes]):
     """The bytes of the object ``name`` from ``start`` to ``end``, of the generation in ``info``.
 
-    Without ``info`` all that is there now; ``info`` is known, and the first bytes are here, when the constructor
-    returns.
+    Without ``info`` all that is there now; ``info`` is known when the constructor returns. ``begin()`` comes next.
 
     Where the whole object is read and does not fit its checksum, the last bytes are never handed out: ChecksumMismatch
     comes instead, so that whoever counts sees a transfer cut short. Else StorageUnavailable, ObjectNotFound.
@@ -43,11 +42,14 @@ class Download(Iterator[bytes]):
         self.info = info or client.call(self._discover)
         self._at, self._end = start, self.info.size if end is None else end
         self._crc32c = 0 if (self._at, self._end) == (0, self.info.size) else None
+
+    def begin(self) -> None:
+        """Fetch the first bytes. ObjectNotFound if it was replaced or deleted meanwhile."""
         if self._at < self._end:
             self._first = self._read()
         elif self._end == 0:
             if self._answer is None:
-                client.call(self._open)  # an empty object: is it still there?
+                self._client.call(self._open)  # an empty object: is it still there?
             self.close()
 
     def __next__(self) -> bytes:
