@@ -32,13 +32,13 @@ def from_resource(name: str, resource: Mapping[str, Any]) -> ObjectInfo:
 
 
 def from_headers(name: str, headers: Mapping[str, str]) -> ObjectInfo | None:
-    """Of a download's answer (xml-api/reference-headers; times to the second). None where they don't say it all.
+    """Of a download's answer (xml-api/reference-headers; times to the second). None where one lacks, or makes no sense.
 
     The JSON API sends them as the XML API does, but its own pages do not promise it.
     """
     hashes = dict(part.strip().partition("=")[::2] for part in headers.get("X-Goog-Hash", "").split(","))
     try:
-        return ObjectInfo(
+        info = ObjectInfo(
             key=name,
             size=int(headers["X-Goog-Stored-Content-Length"]),
             content_type=headers.get("Content-Type") or "application/octet-stream",
@@ -46,8 +46,9 @@ def from_headers(name: str, headers: Mapping[str, str]) -> ObjectInfo | None:
             crc32c=_crc32c(hashes["crc32c"]),
             updated=parsedate_to_datetime(headers["Last-Modified"]).timestamp(),
         )
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):  # the last of a year that no date has
         return None
+    return info if info.size >= 0 else None
 
 
 def crc32c_text(crc32c: int) -> str:
@@ -56,4 +57,7 @@ def crc32c_text(crc32c: int) -> str:
 
 
 def _crc32c(text: str) -> int:
-    return int.from_bytes(base64.b64decode(text, validate=True), "big")
+    data = base64.b64decode(text, validate=True)
+    if len(data) != 4:
+        raise ValueError("a CRC32C of four bytes")
+    return int.from_bytes(data, "big")
