@@ -48,9 +48,17 @@ class Load:
     kubectl: Kubectl
 
     def part(self, name: str, *, retries: int = 0) -> None:
-        """Count under this name from now on. A lost connection is tried again so often."""
+        """Count under this name from now on. What was begun before is answered when this returns.
+
+        ``retries``: how often a lost connection is tried again.
+        """
         self._write(f"{name} {retries}")
-        self.kubectl.until(f"the part {name}", lambda: self._status()["phase"] == name)
+
+        def begins() -> bool:
+            status = self._status()
+            return status["phase"] == name and not status["earlier"]
+
+        self.kubectl.until(f"the part {name}", begins)
 
     def go_on(self) -> None:
         """Let some more requests be made: what happened has to be seen by everybody."""
@@ -74,7 +82,7 @@ class Load:
             status: dict[str, Any] = json.loads(self.kubectl.exec("load", "cat", f"{FOLDER}/status"))
         except KubectlError as error:
             if "No such file" in str(error):  # it has just been started
-                return {"phase": "", "requests": 0}
+                return {"phase": "", "requests": 0, "earlier": 0}
             raise
         return status
 

@@ -2,9 +2,9 @@
 
 ``python load.py URL FOLDER THINK``: half of the visitors keep their connection, half make a new one for each request.
 What is written into FOLDER/phase ("NAME RETRIES") names the part that requests are counted under from then on, and how
-often a lost connection is tried again; "end" ends it. FOLDER/status says how far it is. At its end it asks for
-everything that was promised, and prints one JSON document. It needs nothing but Python, so it runs in the image under
-test.
+often a lost connection is tried again; "end" ends it. FOLDER/status says how far it is, and how many requests of
+earlier parts wait for their answer. At its end it asks for everything that was promised, and prints one JSON document.
+It needs nothing but Python, so it runs in the image under test.
 """
 
 import contextlib
@@ -35,6 +35,7 @@ class Phase:
     """What came of the requests of one part. ``away``: 503 with Retry-After, the answer while a store is away."""
 
     requests: int = 0
+    open: int = 0  # not answered yet
     retried: int = 0
     away: int = 0
     failed: Counter[str] = field(default_factory=Counter)
@@ -85,13 +86,20 @@ class Load:
                     self.over.set()
                 elif name != self.name:
                     self.phases.setdefault(name, Phase())
-                    self.name, self.retries = name, int(retries)
+                    with self.lock:
+                        self.name, self.retries = name, int(retries)
             self.write_status()
 
     def write_status(self) -> None:
         new = self.folder / "status.new"
         failed = sum(self.phase.failed.values())
-        status = {"phase": self.name, "requests": self.phase.requests, "failed": failed, "away": self.phase.away}
+        status = {
+            "phase": self.name,
+            "requests": self.phase.requests,
+            "failed": failed,
+            "away": self.phase.away,
+            "earlier": sum(phase.open for phase in self.phases.values()) - self.phase.open,
+        }
         new.write_text(json.dumps(status))
         new.rename(self.folder / "status")
 
@@ -200,7 +208,9 @@ class Visitor:
     ) -> tuple[int, bytes] | None:
         """The answer, or None where it is none of those that were hoped for; it is in the books then."""
         load, started = self.load, time.monotonic()
-        phase, retries = load.phase, load.retries
+        with load.lock:
+            phase, retries = load.phase, load.retries
+            phase.open += 1
         kind = ""
         status, retry_after, content = 0, False, b""
         for attempt in range(retries + 1):
@@ -221,6 +231,7 @@ class Visitor:
             kind = f"status {status}"
         with load.lock:
             phase.requests += 1
+            phase.open -= 1
             phase.slowest = max(phase.slowest, time.monotonic() - started)
             if kind:
                 phase.failed[kind] += 1
