@@ -29,6 +29,7 @@ class Site:
 @contextlib.contextmanager
 def two_instances(folder: Path, **settings: str) -> Iterator[Site]:
     """Instances "east" and "west", which answer in turn."""
+    settings.setdefault("SESSION_TIMEOUT", "2s")  # tests share their machine
     with contextlib.ExitStack() as stack:
         services = [
             stack.enter_context(running_service(folder, settings, INSTANCE=name, DOCS_URL="https://docs.example.org"))
