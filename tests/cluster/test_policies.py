@@ -72,7 +72,7 @@ class Cluster:
 
 def renamed(thing: Object, run: str) -> Object:
     """A policy or binding under another name, which another label asks for."""
-    return json.loads(json.dumps(thing).replace('"seatrial-', f'"{run}-'))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(thing).replace('"seatrial-', f'"{run}-'))  # type: ignore[no-any-return] # what went in comes out
 
 
 @pytest.fixture(scope="module")
