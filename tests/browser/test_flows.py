@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, CDPSession, Locator, Page, expect
+from playwright.sync_api import Browser, CDPSession, Dialog, Locator, Page, expect
 
 from tests.browser.conftest import Site
 from tests.harness.browser import Visit, visit
@@ -235,6 +235,33 @@ def test_an_upload_is_cancelled_and_tried_again(visitor: Visit, file: MakeFile) 
     assert visitor.context.request.get("/api/files").json()["files"] == []
     slowness.detach()
     page.get_by_role("button", name="Retry large.bin").click()
+    expect(row(page, "large.bin")).to_contain_text("19.1 MiB")
+
+
+def test_the_page_asks_before_an_upload_is_left(visitor: Visit, file: MakeFile) -> None:
+    """And only then: a file that is stored is safe, though the page still asks for its new list."""
+    page = visitor.page
+    sign_in(page, "Ada")  # a page that nobody touched may not ask
+    expect(page.locator("#session-name")).to_have_text("Ada")
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    slowness = slow_down(visitor, 1_000_000)
+    upload(page, file("large.bin", size=20_000_000))
+    expect(page.locator("#uploads .word")).to_contain_text("MiB of 19.1 MiB")
+    with page.expect_event("dialog"):
+        page.evaluate("location.href = '/?left'")
+    expect(page.locator("#uploads .word")).to_contain_text("MiB of 19.1 MiB")
+
+    page.route("**/api/files?*", lambda _: None)  # the new list does not come
+    slowness.detach()
+    expect(page.locator("#uploads .word")).to_have_text("stored")
+    page.goto("/?left")
+    assert asked == ["beforeunload"]
     expect(row(page, "large.bin")).to_contain_text("19.1 MiB")
 
 

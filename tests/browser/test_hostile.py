@@ -53,6 +53,7 @@ def test_a_file_name_is_text(visitor: Visit, alerts: list[str], file: Callable[.
     upload(page, file(name, b"other"))
     expect(page.locator("#conflict-name")).to_have_text(name)
     page.get_by_role("button", name="Skip").click()
+    expect(page.locator("#uploads")).to_contain_text("skipped")  # until then the page asks before it is left
     page.reload()
     expect(row(page, name)).to_be_visible()
     row(page, name).hover()

@@ -9,6 +9,7 @@ const AT_ONCE = 2;
 const TRIES = 10; // while the service is too busy
 
 const waiting = [];
+const unsent = new Set(); // what would be lost if the page went now
 let running = 0;
 let asked = Promise.resolve(); // one question at a time
 let gate = Promise.resolve();
@@ -37,7 +38,7 @@ export function start(options) {
     });
   }
   addEventListener("beforeunload", (event) => {
-    if (running + waiting.length > 0) event.preventDefault();
+    if (unsent.size > 0) event.preventDefault();
   });
 }
 
@@ -47,6 +48,7 @@ function add(files) {
 
 function enqueue(upload) {
   waiting.push(upload);
+  unsent.add(upload);
   upload.show("waiting");
   next();
 }
@@ -122,6 +124,7 @@ class Upload {
     try {
       await this.check();
       await this.send();
+      unsent.delete(this);
       this.show("stored");
       this.bar(1);
       say(text("said-stored", { name: this.name }));
@@ -250,6 +253,7 @@ class Upload {
   }
 
   end(error) {
+    unsent.delete(this);
     this.row.classList.add("over");
     this.bar(0);
     this.retryButton.hidden = false;
