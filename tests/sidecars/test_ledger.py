@@ -111,6 +111,7 @@ class Application:
         """Forget all files but a new one. The number of the next line."""
         if self.written:
             self.next_day()
+            self.write()  # behind the line that began the day, which may be on its way
             for file in set(self.log.parent.glob("catalina.*.log")) - {self.log}:
                 file.unlink()
         os.truncate(self.log, 0)
