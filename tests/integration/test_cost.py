@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.auth.credentials import AnonymousCredentials
 
 from service import create_app
 from service.settings import load
+from service.storage.gcs import GcsStore
 from service.web.files import SMALL
 from tests.harness.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.harness.hold import metric
@@ -251,3 +253,28 @@ def test_a_request_takes_little_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     print(f"at most {peak} bytes at once")
     assert peak < 32 * 1024
+
+
+@pytest.mark.parametrize("size", [8, 40], ids="{} MiB".format)
+def test_an_upload_is_copied_into_one_buffer_alone(tmp_path: Path, size: int) -> None:
+    """8 MiB outside of the heap, given back at once; on the heap there is never more than a piece or two."""
+    nobody = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
+    piece = bytes(256 * 1024)
+    with strict_gcs(tmp_path) as server:
+        create_bucket(server.url, "files")
+        store = GcsStore("files", endpoint=server.url, credentials=nobody)
+
+        def upload(key: str) -> None:
+            body = iter([piece] * 4 * size)
+            store.put(f"visitors/owner/{key}", body, size=None, content_type="text/plain", generation=0)
+
+        upload("first")
+        tracemalloc.start()
+        try:
+            upload("second")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        store.close()
+    print(f"at most {peak} bytes at once")
+    assert peak < 2**20

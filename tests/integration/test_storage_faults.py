@@ -566,10 +566,32 @@ def test_credentials_are_the_applications_default_ones(
         server.want_tokens()  # the token is withdrawn before its time
         assert read(store, info) == LARGE
         assert server.calls["token"] == 2
+        for number, data in enumerate((b"hello", LARGE), 3):  # a body that was refused is sent again
+            server.want_tokens()
+            assert read(store, put(store, data, key=f"visitors/owner/{number}")) == data
+            assert server.calls["token"] == number
         server.fault("token", "status", status=503, times=-1)
         server.want_tokens()
         with pytest.raises(StorageError, match=r"token|credentials"):
             GcsStore("files", retry_budget=0).stat(KEY)
+        store.close()
+
+
+def test_a_password_in_netrc_does_not_replace_the_token(
+    tmp_path: Path, service_account: Path, server: StrictGcs, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password something")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(service_account))
+    monkeypatch.setenv("API_ENDPOINT_OVERRIDE", server.url)
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
+    server.want_tokens()
+    store = GcsStore(bucket)
+    try:
+        assert read(store, put(store)) == b"hello"
+    finally:
+        server.clear()
         store.close()
 
 

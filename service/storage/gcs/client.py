@@ -15,6 +15,7 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
 
 from service.storage.gcs.errors import bucket_missing, in_our_words
 from service.storage.store import ObjectNotFound
@@ -53,7 +54,7 @@ class Client:
         self._connections = connections
         self._credentials = credentials
         self._lock = threading.Lock()
-        self._opened: tuple[storage.Client, AuthorizedSession] | None = None
+        self._opened: tuple[storage.Bucket, AuthorizedSession] | None = None
         self._no_credentials: GoogleAuthError | None = None
         self._look_again = 0.0
 
@@ -73,7 +74,7 @@ class Client:
 
         retry = self._retry if budget is None else self._retry.with_timeout(budget)
         try:
-            done: T = retry(lambda: do(self._open()[0].bucket(self._bucket)), note)()
+            done: T = retry(lambda: do(self._open()[0]), note)()
         except Exception as error:
             translated = in_our_words(error, self._bucket)
             if translated is None:
@@ -109,9 +110,9 @@ class Client:
     def close(self) -> None:
         """Close idle connections."""
         if self._opened is not None:
-            self._opened[0].close()
+            self._opened[0].client.close()
 
-    def _open(self) -> tuple[storage.Client, AuthorizedSession]:
+    def _open(self) -> tuple[storage.Bucket, AuthorizedSession]:
         """Credentials are looked for when they are first needed: that may mean to ask a metadata server.
 
         While one thread looks, others wait; what it does not find, none of them looks for again at once.
@@ -127,7 +128,7 @@ class Client:
                     raise
             return self._opened
 
-    def _connect(self) -> tuple[storage.Client, AuthorizedSession]:
+    def _connect(self) -> tuple[storage.Bucket, AuthorizedSession]:
         credentials = self._credentials
         if credentials is None:
             credentials, _ = google.auth.default(scopes=storage.Client.SCOPE)
@@ -139,7 +140,12 @@ class Client:
             session.mount(scheme, HTTPAdapter(pool_maxsize=self._connections))
         session.hooks["response"].append(_read_refusal)
         options = {"api_endpoint": self._endpoint}
-        return storage.Client(None, credentials, session, client_options=options), session
+        client = storage.Client(None, credentials, session, client_options=options)
+        # It would look up proxies and ~/.netrc at every request, and a password from there would replace the token.
+        session.trust_env = False
+        session.proxies.update(get_environ_proxies(client.api_endpoint))
+        session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+        return client.bucket(self._bucket), session
 
 
 def _read_refusal(response: requests.Response, **_: object) -> None:

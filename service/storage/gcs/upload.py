@@ -5,16 +5,19 @@ failed" means somebody else's write or our own.
 
 The library begins a resumable upload; its chunks are sent here. The library's own BlobWriter can't cancel the session
 (its ``terminate`` addresses another URL), can't go on where the store kept a part, and does not say what it has made.
+A small object is sent here as well: the library would copy it twice, and compute its checksum again.
 """
 
+import json
 import logging
+import mmap
 import re
 import secrets
 from collections.abc import Iterator, Mapping
 
 import google_crc32c
 from google.api_core.exceptions import from_http_response
-from google.cloud.storage import Blob, Bucket
+from google.cloud.storage import Bucket
 from requests import Response
 
 from service.storage.gcs.client import Client
@@ -37,6 +40,19 @@ _MARK = "seatrial-write"  # the custom metadata that names the write
 
 class _SessionLost(StorageUnavailable):
     """Nobody knows the session: it has expired, or ended."""
+
+
+class _Parts:
+    """A request's body that is sent from where it is. Its length and an iterator are what ``requests`` asks for."""
+
+    def __init__(self, *parts: bytes | memoryview) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._parts)  # type: ignore[arg-type] # a socket takes both
 
 
 class Upload:
@@ -92,61 +108,66 @@ class Upload:
                 info = self._send(session, chunk, last=last)
                 if info is not None:
                     return info
-                del chunk  # before the next is taken, here and in _chunks()
                 chunk, last = next(chunks)
         except BaseException:
             self._cancel(session)
             raise
 
-    def _chunks(self, body: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-        """Chunks of 8 MiB, and whether it is the last, which alone may be smaller, or empty."""
-        # One piece of memory for the whole upload: 8 MiB that are given back and taken anew leave holes.
-        held, filled = bytearray(), 0
+    def _chunks(self, body: Iterator[bytes]) -> Iterator[tuple[memoryview, bool]]:
+        """Chunks of 8 MiB, and whether it is the last, which alone may be smaller, or empty. Each ends the one before.
+
+        All are in the same piece of memory, which the system has back at the end; malloc would keep it for the thread.
+        """
+        held, filled = memoryview(mmap.mmap(-1, _CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)), 0
         for piece in body:
             self._crc32c = google_crc32c.extend(self._crc32c, piece)
             rest = memoryview(piece)
             while rest:
                 if filled == _CHUNK:  # more comes, so it is not the last
                     self._size += filled
-                    chunk = bytes(held)
-                    yield chunk, False
-                    del chunk
+                    yield held, False
                     filled = 0
-                taken = rest[: _CHUNK - filled]
-                if len(held) < _CHUNK:
-                    held += taken
-                else:
-                    memoryview(held)[filled : filled + len(taken)] = taken
-                filled += len(taken)
-                rest = rest[len(taken) :]
+                taken = min(len(rest), _CHUNK - filled)
+                held[filled : filled + taken] = rest[:taken]
+                filled += taken
+                rest = rest[taken:]
         self._size += filled
-        yield bytes(memoryview(held)[:filled]), True
+        yield held[:filled], True
 
-    def _blob(self, bucket: Bucket) -> Blob:
-        blob = bucket.blob(self._name)
-        blob.content_type, blob.metadata = self._content_type, self._metadata
-        return blob
-
-    def _send_whole(self, bucket: Bucket, data: bytes) -> ObjectInfo:
+    def _send_whole(self, bucket: Bucket, data: memoryview) -> ObjectInfo:
         """Metadata and body in one request, refused where the checksum is wrong (uploading-objects#multipart)."""
-        blob = self._blob(bucket)
-        blob.upload_from_string(
-            data,
-            self._content_type,
-            if_generation_match=self._generation,
-            checksum="crc32c",
-            **self._client.once,
+        boundary = secrets.token_hex(16)
+        resource = {
+            "name": self._name,
+            "contentType": self._content_type,
+            "metadata": self._metadata,
+            "crc32c": crc32c_text(self._crc32c),
+        }
+        head = (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
+            f"--{boundary}\r\nContent-Type: {self._content_type}\r\n\r\n"
         )
-        return from_blob(blob)
+        answer = self._client.session().post(
+            f"{bucket.client.api_endpoint}/upload/storage/v1{bucket.path}/o",
+            params={"uploadType": "multipart", "ifGenerationMatch": str(self._generation)},
+            data=_Parts(head.encode(), data, f"\r\n--{boundary}--".encode()),
+            headers={"Content-Type": f"multipart/related; boundary={boundary}"},
+            timeout=self._client.timeout,
+        )
+        if not answer.ok:
+            raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
+        return from_resource(self._name, answer.json())
 
     def _start(self, bucket: Bucket) -> str:
         """A session's URL (performing-resumable-uploads#initiate-session). The precondition is looked at here too."""
-        url: str = self._blob(bucket).create_resumable_upload_session(
+        blob = bucket.blob(self._name)
+        blob.content_type, blob.metadata = self._content_type, self._metadata
+        url: str = blob.create_resumable_upload_session(
             self._content_type, if_generation_match=self._generation, **self._client.once
         )
         return url
 
-    def _send(self, session: str, chunk: bytes, *, last: bool) -> ObjectInfo | None:
+    def _send(self, session: str, chunk: memoryview, *, last: bool) -> ObjectInfo | None:
         """Send one chunk; what was made if that ended the upload. The budget begins anew whenever something arrived."""
         begin = self._size - len(chunk)
         while True:
@@ -154,7 +175,7 @@ class Upload:
 
             def step(_: Bucket, earlier: int = earlier) -> Response:
                 if len(self._failed) > earlier:  # how much of it arrived? (#status-check)
-                    answer, moved = self._put(session, b"", "bytes */*", begin)
+                    answer, moved = self._put(session, None, "bytes */*", begin)
                     if moved or answer.status_code != 308:
                         return answer
                 rest = chunk[self._stored - begin :]
@@ -170,13 +191,14 @@ class Upload:
             if self._stored == self._size and not last:
                 return None
 
-    def _put(self, session: str, data: bytes, span: str, begin: int) -> tuple[Response, bool]:
+    def _put(self, session: str, data: memoryview | None, span: str, begin: int) -> tuple[Response, bool]:
         """One request of the session; whether the store has more than before."""
         headers = {"Content-Range": span}
         if not span.endswith("*"):
             # The hash of the whole object goes with the last request: the store then refuses what is wrong by itself.
             headers["X-Goog-Hash"] = f"crc32c={crc32c_text(self._crc32c)}"
-        answer = self._client.session().put(session, data, headers=headers, timeout=self._client.timeout)
+        sent = _Parts(data) if data else b""
+        answer = self._client.session().put(session, sent, headers=headers, timeout=self._client.timeout)
         if answer.status_code in (404, 410):
             raise _SessionLost("the object store lost the upload's session; send it again")
         if answer.status_code != 308:
