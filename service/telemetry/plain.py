@@ -19,6 +19,7 @@ CLIPPED = " ...[clipped]... "
 
 _encoder = JsonEncoder()
 _NO_LEAF = object()
+_CONTAINERS = (dict, list, tuple)  # the usual ones; a look at the type is quicker than isinstance()
 
 
 def text(value: str) -> str:
@@ -32,12 +33,7 @@ def plain(value: object) -> object:
 
     Secrets are redacted by key at any depth, and in strings. More than eight levels or a thousand values are left out.
     """
-    kind = type(value)
-    if kind is str:
-        return text(value)  # type: ignore[arg-type] # it is a str
-    if value is None or kind is bool or (isinstance(value, int) and kind is int and -(2**63) < value < 2**63):
-        return value
-    return _Plain().convert(value, ())
+    return text(value) if type(value) is str else _Plain().convert(value, ())
 
 
 def describe(value: object) -> str:
@@ -68,7 +64,7 @@ class _Plain:
         kind = type(value)
         if kind is str:
             return text(value)  # type: ignore[arg-type] # it is a str
-        if value is None or kind is bool:
+        if value is None or kind is bool or (kind is int and -(2**63) < value < 2**63):  # type: ignore[operator] # an int
             return value
         try:
             return self._convert(value, path)
@@ -76,18 +72,20 @@ class _Plain:
             return f"<{kind.__name__}: {type(error).__name__}>"
 
     def _convert(self, value: object, path: tuple[int, ...]) -> object:
-        leaf = _leaf(value)
-        if leaf is not _NO_LEAF:
-            return leaf
+        kind = type(value)
+        if kind not in _CONTAINERS:
+            leaf = _leaf(value)
+            if leaf is not _NO_LEAF:
+                return leaf
         if id(value) in path:
             return "<circular>"
         if len(path) >= MAX_DEPTH or self._left <= 0:
             return CLIPPED.strip()
         inner = (*path, id(value))
-        if isinstance(value, Mapping):
-            return self._mapping(value, inner)
-        if isinstance(value, list | tuple | AbstractSet):
-            return self._items(value, inner)
+        if kind is dict or isinstance(value, Mapping):
+            return self._mapping(value, inner)  # type: ignore[arg-type] # it is one
+        if kind is list or isinstance(value, list | tuple | AbstractSet):
+            return self._items(value, inner)  # type: ignore[arg-type] # as above
         return self.convert(_encoder.default(value), inner)  # dates, dataclasses, enumerations, then str()
 
     def _items(self, value: Iterable[object], path: tuple[int, ...]) -> list[object]:
