@@ -8,7 +8,7 @@ from typing import Any
 
 from google.cloud.storage import Blob
 
-from service.storage.store import ObjectInfo, StorageMisconfigured
+from service.storage.store import ObjectInfo, Page, StorageMisconfigured
 
 
 def from_blob(blob: Blob) -> ObjectInfo:
@@ -17,7 +17,7 @@ def from_blob(blob: Blob) -> ObjectInfo:
 
 
 def from_resource(name: str, resource: Mapping[str, Any]) -> ObjectInfo:
-    """Of the JSON that a resumable upload ends with."""
+    """Of the JSON that an upload ends with, or one of a listing."""
     try:
         return ObjectInfo(
             key=name,
@@ -27,8 +27,18 @@ def from_resource(name: str, resource: Mapping[str, Any]) -> ObjectInfo:
             crc32c=_crc32c(resource["crc32c"]),
             updated=datetime.fromisoformat(resource["updated"]).timestamp(),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise StorageMisconfigured(f"what answers is no object store: an object without {error}") from error
+
+
+def page_from(listing: Any, *, skip: int) -> Page:
+    """Of a listing's JSON (json_api/v1/objects/list#response). Names lose their first ``skip`` characters."""
+    try:
+        objects = [from_resource(item["name"][skip:], item) for item in listing.get("items", [])]
+        token = listing.get("nextPageToken") or None
+    except (AttributeError, KeyError, TypeError) as error:
+        raise StorageMisconfigured("what answers is no object store: its answer is no listing") from error
+    return Page(objects, None if token is None else str(token))
 
 
 def from_headers(name: str, headers: Mapping[str, str]) -> ObjectInfo | None:
