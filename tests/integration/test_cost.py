@@ -90,7 +90,7 @@ def test_a_request_costs_redis(
 
 @pytest.mark.parametrize("size", [64 * 1024, 1_000_000])
 def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -> None:
-    """A whole file is one request; where the answer depends on what is there, that is asked first."""
+    """A whole file is one request, small and new or read; where the answer depends on what is there, that is asked."""
     with strict_gcs(tmp_path) as store, contextlib.ExitStack() as stack:
         create_bucket(store.url, "files")
         settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": store.url, "THREADS": "3"}
@@ -98,10 +98,13 @@ def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -
         service = stack.enter_context(running_service(tmp_path, settings))
         visitor = stack.enter_context(Visitor(service.app_url))
         path, head_request = file_path("a"), {"objects.get": 1}
-        written = {"objects.get": 1, "upload.multipart": 1}
+        is_small = size <= SMALL
+        written = {"upload.multipart": 1} if is_small else {"objects.get": 1, "upload.multipart": 1}
+        replaced = {"objects.get": 1, "upload.multipart": 2 if is_small else 1}
         with Visitor(service.ops_url) as platform:
             wait_until("the first check of the store", lambda: platform.get("/ready").status == 200)
-        assert requests_for(store, lambda: visitor.put("a", b"x" * size)) == written
+        assert requests_for(store, lambda: visitor.put("a", b"y" * size)) == written
+        assert requests_for(store, lambda: visitor.put("a", b"x" * size)) == replaced
         assert requests_for(store, lambda: visitor.get(path)) == {"objects.media": 1}
         assert requests_for(store, lambda: visitor.ask("HEAD", path)) == head_request
         etag = visitor.ask("HEAD", path).headers["ETag"]
@@ -112,7 +115,6 @@ def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -
             slow.send(head("PUT", file_path("slow"), "Content-Length: 1000000") + b"x")
             wait_until("the place taken", lambda: metric(service, "server_transfers_busy") == 1)
             wait_until("what it asks first", lambda: store.calls == head_request)
-            is_small = size <= SMALL
             read = head_request | ({"objects.media": 1} if is_small else {})
             assert requests_for(store, lambda: visitor.get(path)) == read
             assert visitor.get(path).status == (200 if is_small else 503)
