@@ -11,7 +11,6 @@ from http import HTTPStatus
 
 from google.api_core.exceptions import from_http_response
 from google.auth.credentials import Credentials
-from google.cloud.storage import Bucket
 
 from service.storage.gcs.client import Client
 from service.storage.gcs.describe import from_blob, page_from
@@ -126,9 +125,8 @@ class GcsStore:
         if page_token is not None:
             query["pageToken"] = page_token
 
-        def one_page(bucket: Bucket) -> Page:
-            url = f"{bucket.client.api_endpoint}/storage/v1{bucket.path}/o"
-            answer = self._client.session().get(url, params=query, timeout=self._client.timeout)
+        def one_page() -> Page:
+            answer = self._client.session().get(self._client.url("storage"), params=query, timeout=self._client.timeout)
             if answer.status_code == HTTPStatus.BAD_REQUEST and page_token is not None:
                 raise ValueError("the store knows no such page token")
             if not answer.ok:
@@ -140,9 +138,7 @@ class GcsStore:
     def check(self) -> None:
         """See ObjectStore. Asks for an object that never is, without retries: a listing costs twelve times as much."""
         try:
-            self._client.call(
-                lambda bucket: bucket.blob(self._object(_CHECK_KEY)).reload(**self._client.once), budget=0
-            )
+            self._client.look(self._object(_CHECK_KEY), budget=0)
         except ObjectNotFound as error:
             if not str(error).startswith("No such object"):
                 # The bucket may be what is missing. A listing knows.

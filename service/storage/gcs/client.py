@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import google.auth
 import requests
@@ -58,9 +59,7 @@ class Client:
         self._no_credentials: GoogleAuthError | None = None
         self._look_again = 0.0
 
-    def call(
-        self, do: Callable[[storage.Bucket], T], *, budget: float | None = None, failed: list[Exception] | None = None
-    ) -> T:
+    def call(self, do: Callable[[], T], *, budget: float | None = None, failed: list[Exception] | None = None) -> T:
         """Do it until it is done, or can't be: StorageError. It must be safe to repeat.
 
         ``budget`` (seconds) is the store's own unless given. Failed attempts are added to ``failed``: each may have
@@ -74,7 +73,7 @@ class Client:
 
         retry = self._retry if budget is None else self._retry.with_timeout(budget)
         try:
-            done: T = retry(lambda: do(self._open()[0]), note)()
+            done: T = retry(do, note)()
         except Exception as error:
             translated = in_our_words(error, self._bucket)
             if translated is None:
@@ -82,7 +81,7 @@ class Client:
             raise translated from error
         return done
 
-    def call_bucket(self, do: Callable[[storage.Bucket], T], *, failed: list[Exception] | None = None) -> T:
+    def call_bucket(self, do: Callable[[], T], *, failed: list[Exception] | None = None) -> T:
         """As call(), where only the bucket can be what is missing."""
         try:
             return self.call(do, failed=failed)
@@ -92,8 +91,8 @@ class Client:
     def look(self, name: str, *, budget: float | None = None) -> storage.Blob:
         """The object's description (json_api/v1/objects/get). ObjectNotFound."""
 
-        def do(bucket: storage.Bucket) -> storage.Blob:
-            blob = bucket.blob(name)
+        def do() -> storage.Blob:
+            blob = self.blob(name)
             blob.reload(**self.once)
             return blob
 
@@ -101,16 +100,31 @@ class Client:
 
     def delete(self, name: str, generation: int, *, failed: list[Exception] | None = None) -> None:
         """Delete just this one (json_api/v1/objects/delete). ObjectNotFound, PreconditionFailed."""
-        self.call(lambda bucket: bucket.blob(name).delete(if_generation_match=generation, **self.once), failed=failed)
-
-    def session(self) -> AuthorizedSession:
-        """The library's connections, for what it has no method for. To be used within call()."""
-        return self._open()[1]
+        self.call(lambda: self.blob(name).delete(if_generation_match=generation, **self.once), failed=failed)
 
     def close(self) -> None:
         """Close idle connections."""
         if self._opened is not None:
             self._opened[0].client.close()
+
+    # To be used within call():
+
+    def blob(self, name: str) -> storage.Blob:
+        """The object, for the library's own methods."""
+        return self._open()[0].blob(name)
+
+    def url(self, way: str, name: str = "") -> str:
+        """The bucket's objects, or the one of this name, for a request of our own.
+
+        ``way`` is "storage", "upload/storage" or "download/storage" (docs/request-endpoints).
+        """
+        bucket = self._open()[0]
+        objects = f"{bucket.client.api_endpoint}/{way}/v1{bucket.path}/o"
+        return f"{objects}/{quote(name, safe='~')}" if name else objects
+
+    def session(self) -> AuthorizedSession:
+        """The library's connections, for what it has no good method for."""
+        return self._open()[1]
 
     def _open(self) -> tuple[storage.Bucket, AuthorizedSession]:
         """Credentials are looked for when they are first needed: that may mean to ask a metadata server.

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import google_crc32c
 from google.api_core.exceptions import from_http_response
-from google.cloud.storage import Bucket
 
 from service.storage.gcs.client import Client
 from service.storage.gcs.describe import from_blob, from_headers
@@ -78,9 +77,9 @@ class Download(Iterator[bytes]):
             self.close()
         return piece
 
-    def _read_once(self, bucket: Bucket) -> bytes:
+    def _read_once(self) -> bytes:
         if self._answer is None:
-            self._open(bucket)
+            self._open()
         try:
             piece = next(self._pieces, b"")[: self._end - self._at]
         except BaseException:
@@ -91,30 +90,29 @@ class Download(Iterator[bytes]):
             raise Stalled("the download ended early")
         return piece
 
-    def _discover(self, bucket: Bucket) -> ObjectInfo:
+    def _discover(self) -> ObjectInfo:
         """Ask for whatever is there; what that is. Where the answer does not say it, the answer is of no use."""
-        answer = self._ask(bucket, {}, {}, 200)
+        answer = self._ask("", {}, 200)
         info = from_headers(self._name, answer.headers)
         if info is None:
             answer.close()
-            blob = bucket.blob(self._name)
+            blob = self._client.blob(self._name)
             blob.reload(**self._client.once)
             return from_blob(blob)
         self._answer, self._pieces = answer, answer.iter_content(_PIECE)
         return info
 
-    def _open(self, bucket: Bucket) -> None:
+    def _open(self) -> None:
         """Ask for what is left."""
         whole = (self._at, self._end) == (0, self.info.size)
         part = {} if whole else {"Range": f"bytes={self._at}-{self._end - 1}"}
-        answer = self._ask(bucket, {"generation": str(self.info.generation)}, part, 200 if whole else 206)
+        answer = self._ask(f"&generation={self.info.generation}", part, 200 if whole else 206)
         self._answer, self._pieces = answer, answer.iter_content(_PIECE)
 
-    def _ask(self, bucket: Bucket, query: dict[str, str], part: dict[str, str], status: int) -> "requests.Response":
+    def _ask(self, more: str, part: dict[str, str], status: int) -> "requests.Response":
         """json_api/v1/objects/get with alt=media."""
         answer = self._client.session().get(
-            f"{bucket.client.api_endpoint}/download/storage/v1{bucket.blob(self._name).path}",
-            params={"alt": "media", **query},
+            f"{self._client.url('download/storage', self._name)}?alt=media{more}",
             headers={"Accept-Encoding": "identity", **part},  # sizes and checksums are of what is stored
             stream=True,
             timeout=self._client.timeout,

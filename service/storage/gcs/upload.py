@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 
 import google_crc32c
 from google.api_core.exceptions import from_http_response
-from google.cloud.storage import Bucket
 from requests import Response
 
 from service.storage.gcs.client import Client
@@ -101,7 +100,7 @@ class Upload:
         chunk, last = next(chunks)
         # Without a precondition only a resumable upload may be repeated (retry-strategy#idempotency).
         if last and self._generation is not None:
-            return self._client.call_bucket(lambda bucket: self._send_whole(bucket, chunk), failed=self._failed)
+            return self._client.call_bucket(lambda: self._send_whole(chunk), failed=self._failed)
         session = self._client.call_bucket(self._start)
         try:
             while True:
@@ -134,7 +133,7 @@ class Upload:
         self._size += filled
         yield held[:filled], True
 
-    def _send_whole(self, bucket: Bucket, data: memoryview) -> ObjectInfo:
+    def _send_whole(self, data: memoryview) -> ObjectInfo:
         """Metadata and body in one request, refused where the checksum is wrong (uploading-objects#multipart)."""
         boundary = secrets.token_hex(16)
         resource = {
@@ -148,8 +147,7 @@ class Upload:
             f"--{boundary}\r\nContent-Type: {self._content_type}\r\n\r\n"
         )
         answer = self._client.session().post(
-            f"{bucket.client.api_endpoint}/upload/storage/v1{bucket.path}/o",
-            params={"uploadType": "multipart", "ifGenerationMatch": str(self._generation)},
+            f"{self._client.url('upload/storage')}?uploadType=multipart&ifGenerationMatch={self._generation}",
             data=_Parts(head.encode(), data, f"\r\n--{boundary}--".encode()),
             headers={"Content-Type": f"multipart/related; boundary={boundary}"},
             timeout=self._client.timeout,
@@ -158,9 +156,9 @@ class Upload:
             raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
         return from_resource(self._name, answer.json())
 
-    def _start(self, bucket: Bucket) -> str:
+    def _start(self) -> str:
         """A session's URL (performing-resumable-uploads#initiate-session). The precondition is looked at here too."""
-        blob = bucket.blob(self._name)
+        blob = self._client.blob(self._name)
         blob.content_type, blob.metadata = self._content_type, self._metadata
         url: str = blob.create_resumable_upload_session(
             self._content_type, if_generation_match=self._generation, **self._client.once
@@ -173,7 +171,7 @@ class Upload:
         while True:
             earlier = len(self._failed)
 
-            def step(_: Bucket, earlier: int = earlier) -> Response:
+            def step(earlier: int = earlier) -> Response:
                 if len(self._failed) > earlier:  # how much of it arrived? (#status-check)
                     answer, moved = self._put(session, None, "bytes */*", begin)
                     if moved or answer.status_code != 308:
@@ -224,6 +222,6 @@ class Upload:
     def _cancel(self, session: str) -> None:
         """Nothing is left of it (performing-resumable-uploads#cancel-upload). Else the store forgets it in a week."""
         try:
-            self._client.call(lambda _: self._client.session().delete(session, timeout=self._client.timeout), budget=0)
+            self._client.call(lambda: self._client.session().delete(session, timeout=self._client.timeout), budget=0)
         except StorageError as error:
             log.info("an upload was left to expire: %s", error)
