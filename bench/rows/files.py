@@ -42,8 +42,8 @@ class Visitor:
         self._cookie = f"Cookie: {self._ask('PUT', 'first').partition(';')[0]}"
 
     def put(self, name: str, size: int) -> None:
-        """Store zeros."""
-        self._ask("PUT", name, size)
+        """Store zeros, as a new file: the library is told ``if_generation_match=0``."""
+        self._ask("PUT", name, size, "If-None-Match: *")
 
     def get(self, name: str) -> None:
         """Read it to its end."""
@@ -56,9 +56,9 @@ class Visitor:
     def close(self) -> None:
         self._socket.close()
 
-    def _ask(self, method: str, name: str, size: int = 0) -> str:
+    def _ask(self, method: str, name: str, size: int = 0, *more: str) -> str:
         """Send a request and read the answer; the cookie that it sets, if any."""
-        self._socket.sendall(head(method, file_path(name), self._cookie, f"Content-Length: {size}"))
+        self._socket.sendall(head(method, file_path(name), self._cookie, f"Content-Length: {size}", *more))
         for begin in range(0, size, MIB):
             self._socket.sendall(ZEROS[: size - begin])
         answer = http.client.HTTPResponse(self._socket, method=method)

@@ -33,6 +33,11 @@ def write_is_allowed(headers: Headers, current: ObjectInfo | None) -> bool:
     return not ("If-None-Match" in headers and _listed(headers["If-None-Match"], current, weak=True))
 
 
+def wants_nothing(headers: Headers) -> bool:
+    """Whether a PUT is to make what is not there, and that is its only condition (§13.1.2)."""
+    return headers.get("If-None-Match", "").strip() == "*" and write_is_allowed(headers, None)
+
+
 def read_status(headers: Headers, current: ObjectInfo) -> int:
     """What a GET or HEAD is answered with, before ranges: 200, 304 or 412. §13.2.2, steps 1 to 4."""
     if "If-Match" in headers:

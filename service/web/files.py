@@ -106,14 +106,9 @@ class Files:
         """
         owner = owner_of_files()
         key = _key(owner, name)
-        if length is not None and length <= body.CHUNK and conditions.write_is_allowed(headers, None):
-            # Most files are small and new, so it is sent as a new one. What is there is asked where something is.
-            data = b"".join(chunks)
-            made = self._create(key, data, content_type)
-            if made is not None:
-                return made, True
-            chunks = iter([data])
-        current = self._storage.stat(key)
+        # A small file that is to be new is not asked for first: the store refuses it by itself where there is one.
+        is_small = length is not None and length <= body.CHUNK
+        current = None if is_small and conditions.wants_nothing(headers) else self._storage.stat(key)
         if not conditions.write_is_allowed(headers, current):
             raise PreconditionFailed
         old_size = current.size if current else 0
@@ -130,18 +125,6 @@ class Files:
             # Nobody asked for a condition, but nothing is overwritten unseen.
             detail = "The file was changed by somebody else during the upload. Nothing of this one was kept."
             raise Problem(409, detail, kind="changed-meanwhile") from None
-
-    def _create(self, key: str, data: bytes, content_type: str) -> ObjectInfo | None:
-        """A new file. None where there is one of this name, or where the account is nearly full."""
-        reservation = self._quota.reserve_for_new(size=len(data))
-        if reservation is None:
-            return None
-        try:
-            return self._store(
-                key, iter([data]), len(data), content_type=content_type, current=None, reservation=reservation
-            )
-        except PreconditionFailed:
-            return None
 
     def _store(
         self,

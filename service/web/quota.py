@@ -100,7 +100,6 @@ class Quota:
     def __init__(self, storage: ObjectStore, settings: Settings) -> None:
         self._storage = storage
         self._limits = {"files": settings.max_files, "bytes": settings.max_total_bytes}
-        self._nearly = {name: limit * 9 // 10 for name, limit in self._limits.items()}
 
     def reserve(self, owner: str, *, files: int, size: int) -> Reservation:
         """Room for an upload that adds ``files`` (0 or 1) and ``size`` bytes (0 for unknown, or where it shrinks).
@@ -113,14 +112,6 @@ class Quota:
             if not self._try(lease, files, size):
                 raise self._full()
         return Reservation(self, lease, files, size)
-
-    def reserve_for_new(self, *, size: int) -> Reservation | None:
-        """Room for a file that is new, as far as anybody knows. None where the account is nearly full.
-
-        Where it is not new, its place is given back; the last ones are not taken for a moment from who needs them.
-        """
-        lease = LEASE + secrets.token_urlsafe(6)
-        return Reservation(self, lease, 1, size) if self._try(lease, 1, size, self._nearly) else None
 
     def grow(self, lease: str, needed: int) -> int:
         """Reserve more: a large step, or the bytes that are needed where there is room for no more. How many it was.
@@ -145,9 +136,9 @@ class Quota:
             "max_bytes": self._limits["bytes"],
         }
 
-    def _try(self, lease: str, files: int, size: int, at_most: Mapping[str, int] | None = None) -> bool:
+    def _try(self, lease: str, files: int, size: int) -> bool:
         values = {lease: json.dumps(int(time.time() + LEASE_SECONDS)).encode()}
-        change = Change(set=values, add={"files": files, "bytes": size}, at_most=at_most or self._limits, create=True)
+        change = Change(set=values, add={"files": files, "bytes": size}, at_most=self._limits, create=True)
         match session().step(change):
             case Applied():
                 return True

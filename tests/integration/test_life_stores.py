@@ -127,12 +127,11 @@ def test_a_file_that_is_stored_is_answered_so_though_sessions_are_out_of_reach_b
         objects.clear()
         objects.fault("upload.multipart", "latency", seconds=2.0)
         pool = stack.enter_context(ThreadPoolExecutor(1))
-        second = b"second" * 100_000  # too large to be sent as a new one first
-        answer = pool.submit(visitor.put, "kept", second)
+        answer = pool.submit(visitor.put, "kept", b"second")
         wait_until("the upload has reached the object store", lambda: "upload.multipart" in objects.calls)
         sessions.answer = b"-LOADING not yet\r\n"
         assert answer.result().status == 200
         service.wait_for(lambda record: "not in the account yet" in str(record["message"]))
         sessions.answer = b""
         wait_until("sessions are back", lambda: visitor.get("/api/files").status == 200)
-        assert visitor.get("/api/files/kept").body == second
+        assert visitor.get("/api/files/kept").body == b"second"

@@ -1,17 +1,22 @@
 """Files as a visitor has them, over HTTP: names, conditions, ranges, digests, limits, quotas, and nobody else's."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from tests.harness.gcs import create_bucket, strict_gcs
 from tests.harness.http import Answer, Visitor, file_path
 from tests.harness.processes import wait_until
+from tests.harness.raw import RawClient, head
+from tests.harness.service import running_service
 from tests.harness.stacks import Stack
 
 
@@ -223,6 +228,38 @@ def test_of_two_writers_that_want_to_create_exactly_one_wins(stack: Stack, visit
     with ThreadPoolExecutor(5) as pool:
         statuses = sorted(pool.map(create, range(5)))
     assert statuses == [201, 412, 412, 412, 412]
+
+
+@pytest.mark.parametrize("change", ["created", "replaced", "deleted"])
+def test_what_changes_during_an_upload_is_not_overwritten_unseen(tmp_path: Path, change: str) -> None:
+    """However small it is: what counts is what was there when the request came."""
+    with strict_gcs(tmp_path) as store, contextlib.ExitStack() as stack:
+        create_bucket(store.url, "files")
+        settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": store.url}
+        settings |= {
+            "READY_REQUIRES": "storage",
+            "DEPENDENCY_CHECK_INTERVAL": "300s",
+        }  # no check is taken for a question
+        service = stack.enter_context(running_service(tmp_path, settings))
+        visitor = stack.enter_context(Visitor(service.app_url))
+        slow = stack.enter_context(RawClient(service.app_url))
+        platform = stack.enter_context(Visitor(service.ops_url))
+        wait_until("the first check of the store", lambda: platform.get("/ready").status == 200)
+        visitor.put("another", b"x")
+        if change != "created":
+            visitor.put("a", b"first")
+        store.clear()
+        cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+        slow.send(head("PUT", file_path("a"), f"Cookie: {cookie}", "Content-Length: 60000") + b"x")
+        wait_until("the upload's question", lambda: store.calls.get("objects.get") == 1)
+        if change == "deleted":
+            assert visitor.ask("DELETE", file_path("a")).status == 204
+        else:
+            assert visitor.put("a", b"meanwhile").status in (200, 201)
+        slow.send(b"x" * 59_999)
+        assert slow.answer().status == 409
+        found = visitor.get(file_path("a"))
+        assert found.status == 404 if change == "deleted" else found.body == b"meanwhile"
 
 
 def test_first_uploads_that_race_are_all_kept(stack: Stack) -> None:

@@ -111,7 +111,7 @@ class GcsStore:
         return False
 
     def _delete(self, key: str, generation: int) -> bool:
-        failed: list[Exception] = []
+        failed: list[str] = []
         try:
             self._client.delete(self._object(key), generation, failed=failed)
         except ObjectNotFound:
@@ -121,7 +121,7 @@ class GcsStore:
     def list(self, prefix: str, *, page_token: str | None, limit: int) -> Page:
         """See ObjectStore. One request (json_api/v1/objects/list)."""
 
-        query = {"prefix": self._prefix + prefix, "maxResults": str(limit), "fields": _LISTED}
+        query = {"prefix": self._prefix + prefix, "maxResults": str(limit), "fields": _LISTED, "prettyPrint": "false"}
         if page_token is not None:
             query["pageToken"] = page_token
 

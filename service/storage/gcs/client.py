@@ -59,17 +59,18 @@ class Client:
         self._no_credentials: GoogleAuthError | None = None
         self._look_again = 0.0
 
-    def call(self, do: Callable[[], T], *, budget: float | None = None, failed: list[Exception] | None = None) -> T:
+    def call(self, do: Callable[[], T], *, budget: float | None = None, failed: list[str] | None = None) -> T:
         """Do it until it is done, or can't be: StorageError. It must be safe to repeat.
 
-        ``budget`` (seconds) is the store's own unless given. Failed attempts are added to ``failed``: each may have
-        taken effect all the same.
+        ``budget`` (seconds) is the store's own unless given. To ``failed`` is added what failed attempts raised: each
+        may have taken effect all the same. Names, not exceptions, which would hold what the attempts held.
         """
 
         def note(error: Exception) -> None:
-            log.info("a request to the object store failed: %s", type(error).__name__)
+            kind = type(error).__name__
+            log.info("a request to the object store failed: %s", kind)
             if failed is not None:
-                failed.append(error)
+                failed.append(kind)
 
         retry = self._retry if budget is None else self._retry.with_timeout(budget)
         try:
@@ -78,10 +79,13 @@ class Client:
             translated = in_our_words(error, self._bucket)
             if translated is None:
                 raise
-            raise translated from error
+            try:
+                raise translated from error
+            finally:
+                del translated  # its stack holds this frame, which must not hold it
         return done
 
-    def call_bucket(self, do: Callable[[], T], *, failed: list[Exception] | None = None) -> T:
+    def call_bucket(self, do: Callable[[], T], *, failed: list[str] | None = None) -> T:
         """As call(), where only the bucket can be what is missing."""
         try:
             return self.call(do, failed=failed)
@@ -98,7 +102,7 @@ class Client:
 
         return self.call(do, budget=budget)
 
-    def delete(self, name: str, generation: int, *, failed: list[Exception] | None = None) -> None:
+    def delete(self, name: str, generation: int, *, failed: list[str] | None = None) -> None:
         """Delete just this one (json_api/v1/objects/delete). ObjectNotFound, PreconditionFailed."""
         self.call(lambda: self.blob(name).delete(if_generation_match=generation, **self.once), failed=failed)
 
@@ -155,6 +159,7 @@ class Client:
         session.hooks["response"].append(_read_refusal)
         options = {"api_endpoint": self._endpoint}
         client = storage.Client(None, credentials, session, client_options=options)
+        session.headers["User-Agent"] = f"seatrial gcloud-python/{storage.__version__}"  # of requests of our own
         # It would look up proxies and ~/.netrc at every request, and a password from there would replace the token.
         session.trust_env = False
         session.proxies.update(get_environ_proxies(client.api_endpoint))

@@ -73,10 +73,12 @@ class Upload:
         self._generation = generation
         self._mark = secrets.token_hex(8)
         self._metadata = {**(metadata or {}), _MARK: self._mark}
+        # Of the system, which has it back at the end of the upload; malloc would keep it for the thread.
+        self._room = mmap.mmap(-1, _CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._crc32c = 0
         self._size = 0  # of what was taken from the body
         self._stored = 0  # of that, what a resumable upload has
-        self._failed: list[Exception] = []  # attempts whose effect nobody knows
+        self._failed: list[str] = []  # attempts whose effect nobody knows
 
     def run(self, body: Iterator[bytes]) -> ObjectInfo:
         """What was made. Where this raises, no object was made, or it is gone again."""
@@ -87,6 +89,8 @@ class Upload:
             if mine is None:
                 raise
             info = mine
+        finally:
+            self._room.madvise(mmap.MADV_DONTNEED)  # now, whoever still holds it: the stack of an exception may
         if (info.size, info.crc32c) != (self._size, self._crc32c):
             try:
                 self._client.delete(self._name, info.generation)  # just this write
@@ -113,11 +117,8 @@ class Upload:
             raise
 
     def _chunks(self, body: Iterator[bytes]) -> Iterator[tuple[memoryview, bool]]:
-        """Chunks of 8 MiB, and whether it is the last, which alone may be smaller, or empty. Each ends the one before.
-
-        All are in the same piece of memory, which the system has back at the end; malloc would keep it for the thread.
-        """
-        held, filled = memoryview(mmap.mmap(-1, _CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)), 0
+        """Chunks of 8 MiB, and whether it is the last, which alone may be smaller, or empty. Each replaces the last."""
+        held, filled = memoryview(self._room), 0
         for piece in body:
             self._crc32c = google_crc32c.extend(self._crc32c, piece)
             rest = memoryview(piece)
@@ -147,7 +148,7 @@ class Upload:
             f"--{boundary}\r\nContent-Type: {self._content_type}\r\n\r\n"
         )
         answer = self._client.session().post(
-            f"{self._client.url('upload/storage')}?uploadType=multipart&ifGenerationMatch={self._generation}",
+            f"{self._client.url('upload/storage')}?uploadType=multipart&prettyPrint=false&ifGenerationMatch={self._generation}",
             data=_Parts(head.encode(), data, f"\r\n--{boundary}--".encode()),
             headers={"Content-Type": f"multipart/related; boundary={boundary}"},
             timeout=self._client.timeout,
