@@ -10,9 +10,10 @@ import logging
 import re
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from json import JSONEncoder
+from typing import Any
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
@@ -112,14 +113,16 @@ class Fields:
         if isinstance(record, AccessRecord):  # for a person: what JSON has in httpRequest
             fields |= {"seconds": f"{record.seconds:.3f}", "bytes": record.sent}
             fields |= {"aborted": True} if record.aborted else {}
-        elif not attributes.keys() <= self._reserved:
-            self._add(fields, {key: attributes[key] for key in attributes if key not in self._reserved})
+        else:
+            extra = [key for key in attributes if key not in self._reserved]
+            if extra:
+                self._add(fields, attributes, extra)
         return fields
 
     def _add_message(self, fields: dict[str, object], record: logging.LogRecord) -> None:
         if isinstance(record.msg, dict):  # python-json-logger's way to log fields and nothing else
             fields["message"] = plain.describe(record.msg.get("message", ""))
-            self._add(fields, {key: value for key, value in record.msg.items() if key != "message"})
+            self._add(fields, record.msg, [key for key in record.msg if key != "message"])
             return
         try:
             fields["message"] = plain.text(record.getMessage())
@@ -128,14 +131,14 @@ class Fields:
             fields["format_error"] = plain.plain(fault)
             fields["args"] = plain.plain(record.args)
 
-    def _add(self, fields: dict[str, object], more: dict[object, object]) -> None:
-        for number, (key, value) in enumerate(more.items()):
-            if number == MAX_FIELDS:
-                fields["clipped"] = True
-                return
+    def _add(self, fields: dict[str, object], values: Mapping[Any, object], keys: list[Any]) -> None:
+        for key in keys[:MAX_FIELDS]:
+            value = values.get(key)  # which may have changed meanwhile
             name, is_secret = self._field(key)
             hidden = is_secret and value is not None and not isinstance(value, bool)
             fields[name] = REDACTED if hidden else plain.plain(value)
+        if len(keys) > MAX_FIELDS:
+            fields["clipped"] = True
 
     def _field(self, key: object) -> tuple[str, bool]:
         """The field's name for a key, and whether it names a secret. The code has few, so they are worked out once."""
