@@ -111,10 +111,14 @@ class Files:
         current = None if is_small and conditions.wants_nothing(headers) else self._storage.stat(key)
         if not conditions.write_is_allowed(headers, current):
             raise PreconditionFailed
+        if is_small:
+            chunks = iter([b"".join(chunks)])
         old_size = current.size if current else 0
         reservation = self._quota.reserve(
             owner, files=0 if current else 1, size=max(0, length - old_size) if length is not None else 0
         )
+        if not is_small:  # else the reservation, which came after the last byte, has found the session
+            chunks = reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks))
         try:
             return self._store(
                 key, chunks, length, content_type=content_type, current=current, reservation=reservation
@@ -140,7 +144,7 @@ class Files:
         try:
             info = self._storage.put(
                 key,
-                reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks)),
+                chunks,
                 size=length,
                 content_type=content_type,
                 generation=current.generation if current else GENERATION_OF_NOTHING,

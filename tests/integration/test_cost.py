@@ -90,6 +90,17 @@ def test_a_request_costs_redis(
     assert found[2] <= most[2]
 
 
+@pytest.mark.parametrize(("size", "most"), [(10, 3), (64 * 1024, 3), (1_000_000, 4)])
+def test_an_upload_asks_redis(redis: RedisServer, service: Service, size: int, most: int) -> None:
+    """Whose files, a reservation, what became of it; and of a large one whether the session is there at its end."""
+    with Visitor(service.app_url) as visitor:
+        for _ in range(20):
+            visitor.put("a", b"first")
+        found = cost(redis, lambda: visitor.put("a", b"x" * size))
+    print(f"an upload of {size} bytes: {found}")
+    assert found[0] == most
+
+
 @pytest.mark.parametrize("size", [64 * 1024, 1_000_000])
 def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -> None:
     """A whole file is one request, small and new or read; where the answer depends on what is there, that is asked."""
