@@ -6,6 +6,7 @@ The deadline belongs to the thread, so that it reaches the sockets through the c
 
 import contextlib
 import ipaddress
+import logging
 import math
 import queue
 import select
@@ -16,11 +17,15 @@ import threading
 import time
 from typing import Any
 
+log = logging.getLogger(__name__)
+
 # A connection whose other end vanished without a word is noticed after KEEPALIVE_IDLE + 3 * KEEPALIVE_INTERVAL s.
 KEEPALIVE_IDLE = 10
 KEEPALIVE_INTERVAL = 5
 
 _Address = tuple[socket.AddressFamily, Any]
+
+_known: dict[tuple[str, int], list[_Address]] = {}  # what names meant when they were last looked up
 
 
 class _State(threading.local):
@@ -159,7 +164,11 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 def _look_up(host: str, port: int) -> list[_Address]:
-    """A host's addresses. getaddrinfo() knows no timeout, so a thread looks names up, and may be left behind."""
+    """A host's addresses. getaddrinfo() knows no timeout, so a thread looks names up, and may be left behind.
+
+    Where it fails, or half of the time that is left is over, it is what the name meant last (RFC 8767): without a DNS
+    the store is where it was.
+    """
     with contextlib.suppress(ValueError):
         ipaddress.ip_address(host)
         return _addresses(host, port)
@@ -167,19 +176,27 @@ def _look_up(host: str, port: int) -> list[_Address]:
 
     def ask() -> None:
         try:
-            answer.put(_addresses(host, port))
+            found = _addresses(host, port)
         except OSError as error:
             answer.put(error)
+        else:
+            _known[host, port] = found
+            answer.put(found)
 
+    known = _known.get((host, port))
     threading.Thread(target=ask, name="look-up", daemon=True).start()
-    left = remaining()
+    left = remaining() / (2 if known else 1)
+    found: list[_Address] | OSError
     try:
         found = answer.get(timeout=None if left == math.inf else left)
     except queue.Empty:
-        raise TimeoutError(f"looking up {host} timed out") from None
-    if isinstance(found, OSError):
+        found = TimeoutError(f"looking up {host} timed out")
+    if not isinstance(found, OSError):
+        return found
+    if known is None:
         raise found
-    return found
+    log.info("%s can't be looked up; it is taken to be where it was: %s", host, found)
+    return known
 
 
 def _addresses(host: str, port: int) -> list[_Address]:

@@ -32,12 +32,14 @@ FILES = 8  # of each visitor
 
 @dataclass
 class Phase:
-    """What came of the requests of one part. ``away``: 503 with Retry-After, the answer while a store is away."""
+    """What came of the requests of one part. ``away``: 503 with Retry-After, the answer while a store is away; ``why``
+    is what was away."""
 
     requests: int = 0
     open: int = 0  # not answered yet
     retried: int = 0
     away: int = 0
+    why: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     slowest: float = 0.0
@@ -240,6 +242,7 @@ class Visitor:
                     phase.examples.append(f"{phase.seconds:.1f} s: {method} {path}, {kept} connection: {kind}")
             elif is_away:
                 phase.away += 1
+                phase.why[f"{method} {path}: {detail_of(content)}"] += 1
         return None if kind or is_away else (status, content)
 
     def exchange(self, method: str, path: str, body: bytes | None) -> tuple[int, bool, bytes]:
@@ -268,6 +271,14 @@ class Visitor:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def detail_of(content: bytes) -> str:
+    """What an answer says in words, if it is a problem document."""
+    try:
+        return str(json.loads(content)["detail"])
+    except (ValueError, LookupError, TypeError):
+        return "no problem document"
 
 
 def kind_of(error: Exception) -> str:

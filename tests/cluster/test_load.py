@@ -38,7 +38,10 @@ def test_nothing_fails_and_nothing_is_lost(copy: Copy, images: Images, run: int)
     print(f"\nrun {run} of {RUNS}\n{report.table}")
     assert {name: report.failed(name) for name in report.phases} == dict.fromkeys(report.phases, 0), report.examples()
     assert _lost(report) == {}
-    assert {name for name, phase in report.phases.items() if phase["away"]} <= {*REDIS_IS_AWAY, "end"}, report.table
+    away = {name: phase["why"] for name, phase in report.phases.items() if phase["away"]}
+    assert away.keys() <= {*REDIS_IS_AWAY, "end"}, {
+        name: why for name, why in away.items() if name not in REDIS_IS_AWAY
+    }
     assert report.phases["redis deleted"]["away"] > 0  # or nobody asked
     assert copy.running() == old
 
@@ -75,7 +78,7 @@ def ours(copy: Copy, visitors: Load, redis_node: str) -> None:
 
 
 def test_the_twin_that_ends_without_a_word_loses_requests(images: Images) -> None:
-    """No SHUTDOWN_DELAY, no readiness. Where one pod of several goes or comes it may be lucky for once."""
+    """No SHUTDOWN_DELAY, no readiness. It may be lucky for once, but not each time that all pods go."""
     with deployed(images, "no-drain") as twin, load(twin.kubectl, images.service, think=0.03) as visitors:
         part = _parts(visitors)
         part("new image", lambda: events.roll_out(twin, images.next))
@@ -91,7 +94,8 @@ def test_the_twin_that_ends_without_a_word_loses_requests(images: Images) -> Non
         report = visitors.end()
     print(f"\n{report.table}\n{report.examples()}")
     hurt = {name for name in report.phases if report.failed(name)}
-    assert hurt >= {"new image", "rolled back", "nodes drained", *({"container killed"} & report.phases.keys())}
+    assert hurt & {"new image", "rolled back", "nodes drained"}
+    assert hurt >= {"container killed"} & report.phases.keys()
     assert "start" not in hurt
 
 

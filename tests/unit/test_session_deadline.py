@@ -120,6 +120,39 @@ def test_a_name_service_that_hangs_keeps_to_it(monkeypatch: pytest.MonkeyPatch) 
     answer.set()
 
 
+@pytest.mark.parametrize("fault", ["fails", "hangs"])
+def test_without_a_name_service_a_name_means_what_it_meant_last(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """RFC 8767. Whatever was looked up before; what never was is an error as ever."""
+    over = threading.Event()
+
+    def broken(*_: object, **__: object) -> list[object]:
+        if fault == "hangs":
+            over.wait(GENEROUS)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = f"{fault}.example", server.getsockname()[1]
+        address = (socket.AF_INET, 0, 0, "", ("127.0.0.1", port))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [address])
+        with within(GENEROUS), connect(host, port):
+            pass
+        monkeypatch.setattr(socket, "getaddrinfo", broken)
+        with within(1.0), connect(host, port) as sock:
+            assert sock.getpeername() == server.getsockname()
+        with within(0.2), pytest.raises(OSError, match=r"resolution|looking up"):
+            connect(f"never.{host}", port)
+        over.set()
+
+
+def test_a_name_that_means_something_else_now_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = (socket.AF_INET, 0, 0, "", server.getsockname())
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, found=address, **__: [found])
+            with within(GENEROUS), connect("moved.example", 6379) as sock:
+                assert sock.getpeername() == server.getsockname()
+
+
 def test_a_name_that_does_not_exist_is_an_error() -> None:
     with within(GENEROUS), pytest.raises(OSError):
         connect("no-such-host.invalid", 6379)
