@@ -37,8 +37,13 @@ class Report:
         return int(sum(self.phases[name]["failed"].values()))
 
     def examples(self) -> str:
-        """The first failures of each part."""
-        return "\n".join(f"{name}: {each}" for name, phase in self.phases.items() for each in phase["examples"][:5])
+        """The first failures of each part, and what was slow."""
+        return "\n".join(
+            f"{name}: {each}"
+            for name, phase in self.phases.items()
+            for kind in ("examples", "slow")
+            for each in phase[kind][:5]
+        )
 
 
 @dataclass

@@ -42,7 +42,8 @@ class Phase:
     why: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
-    slowest: float = 0.0
+    slowest: float = 0.0  # seconds
+    slow: list[str] = field(default_factory=list)  # that took more than a second
     seconds: float = 0.0
     instances: Counter[str] = field(default_factory=Counter)
 
@@ -234,7 +235,10 @@ class Visitor:
         with load.lock:
             phase.requests += 1
             phase.open -= 1
-            phase.slowest = max(phase.slowest, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            phase.slowest = max(phase.slowest, seconds)
+            if seconds > 1 and len(phase.slow) < 20:
+                phase.slow.append(f"{phase.seconds:.1f} s: {method} {path}: {seconds:.2f} s, {kind or status}")
             if kind:
                 phase.failed[kind] += 1
                 if len(phase.examples) < 20:

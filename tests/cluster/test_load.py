@@ -104,7 +104,7 @@ def test_the_twin_with_redis_on_an_empty_dir_loses_visits_and_files(images: Imag
         part = _parts(visitors)
         part("redis deleted", lambda: events.delete_redis(twin))
         report = visitors.end()
-    print(f"\n{report.table}")
+    print(f"\n{report.table}\n{report.examples()}")
     assert set(_lost(report)) == {"visits_lost", "files_lost"}
 
 
