@@ -29,6 +29,10 @@ class Clients:
     failed: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def are_going(self) -> bool:
+        """Whether the load is on."""
+        return self.done > 20
+
     def run(self, *, keep: bool) -> None:
         """Ask until told to stop."""
         visitor = Visitor(self.server.url, timeout=10)
@@ -71,7 +75,7 @@ def _restarts(context: Context, name: str, begin: Callable[[], AbstractContextMa
             threads = [threading.Thread(target=clients.run, kwargs={"keep": n % 2 == 0}) for n in range(4)]
             for thread in threads:
                 thread.start()
-            wait_until("the load", lambda now=clients: now.done > 20)  # type: ignore[misc] # bound now
+            wait_until("the load", clients.are_going)
             server.process.send_signal(signal.SIGTERM)
             time.sleep(UNAWARE)
             clients.stop.set()

@@ -1,6 +1,7 @@
 """``GET /api/instance`` with everything on, against a bare hello, and against the same from stock parts."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from bench.context import Context
 from bench.figures import Figure, Goal, alternate
@@ -30,7 +31,7 @@ def measure(context: Context) -> Iterator[Figure]:
 
         for server in sides.values():
             load(server, PATH, seconds=1)  # caches are filled, threads are there
-        found = alternate(context.rounds, {name: lambda n=name, s=server: once(n, s) for name, server in sides.items()})  # type: ignore[misc] # bound now
+        found = alternate(context.rounds, {name: partial(once, name, server) for name, server in sides.items()})
     more = {
         f"{name} {what}": [round(getattr(each, what), 4) for each in of]
         for name, of in loads.items()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import TextIOWrapper
 from logging.handlers import BufferingHandler
 from time import perf_counter
@@ -35,12 +36,12 @@ def measure(context: Context) -> Iterator[Figure]:
         sides = {"ours": _logger("bench.ours", ours), "rival": _logger("bench.stock", stock)}
         for name, (of_ours, of_stock) in KINDS.items():
             does: dict[str, Callable[[], None]] = {
-                "ours": lambda do=of_ours: do(sides["ours"]),  # type: ignore[misc] # bound now
-                "rival": lambda do=of_stock: do(sides["rival"]),  # type: ignore[misc] # bound now
+                "ours": partial(of_ours, sides["ours"]),
+                "rival": partial(of_stock, sides["rival"]),
             }
             for do in does.values():
                 _rate(do, RECORDS // 10)
-            found = alternate(context.rounds, {side: lambda do=do: _rate(do, RECORDS) for side, do in does.items()})  # type: ignore[misc] # bound now
+            found = alternate(context.rounds, {side: partial(_rate, do, RECORDS) for side, do in does.items()})
             sizes = [_size(ours, does["ours"], sides["ours"]), _size(stock, does["rival"], sides["rival"])]
             figure = Figure(
                 "log", f"log, {name}", "python-json-logger", "records/s", found["ours"], found["rival"], Goal(0.9)

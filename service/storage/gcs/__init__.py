@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 
-from google.api_core.exceptions import from_http_response
 from google.auth.credentials import Credentials
 
 from service.storage.gcs.client import Client
 from service.storage.gcs.describe import from_blob, page_from
 from service.storage.gcs.download import Download
+from service.storage.gcs.errors import raise_refusal
 from service.storage.gcs.upload import Upload
 from service.storage.store import ObjectInfo, ObjectNotFound, Page, PreconditionFailed, StorageUnavailable
 
@@ -129,8 +129,7 @@ class GcsStore:
             answer = self._client.session().get(self._client.url("storage"), params=query, timeout=self._client.timeout)
             if answer.status_code == HTTPStatus.BAD_REQUEST and page_token is not None:
                 raise ValueError("the store knows no such page token")
-            if not answer.ok:
-                raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
+            raise_refusal(answer)
             return page_from(answer.json(), skip=len(self._prefix))
 
         return self._client.call_bucket(one_page)

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import google_crc32c
-from google.api_core.exceptions import from_http_response
 
 from service.storage.gcs.client import Client
 from service.storage.gcs.describe import from_blob, from_headers
-from service.storage.gcs.errors import Stalled
+from service.storage.gcs.errors import Stalled, raise_refusal
 from service.storage.store import ChecksumMismatch, ObjectInfo, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -117,8 +116,7 @@ class Download(Iterator[bytes]):
             stream=True,
             timeout=self._client.timeout,
         )
-        if not answer.ok:
-            raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
+        raise_refusal(answer)
         if answer.status_code != status:
             answer.close()
             raise StorageUnavailable("the object store did not send the range that was asked for")

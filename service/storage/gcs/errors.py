@@ -2,8 +2,9 @@
 
 import re
 
-from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.api_core.exceptions import GoogleAPICallError, RetryError, from_http_response
 from google.auth.exceptions import GoogleAuthError, TransportError
+from requests import Response
 from requests.exceptions import JSONDecodeError, RequestException
 
 from service.storage.store import (
@@ -18,6 +19,12 @@ from service.storage.store import (
 
 class Stalled(ConnectionError):
     """Bytes don't move. As a ConnectionError it is one of those that the library tries again."""
+
+
+def raise_refusal(answer: Response) -> None:
+    """Raise what the library raises where the answer to a request of our own is a refusal."""
+    if not answer.ok:
+        raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
 
 
 def in_our_words(error: Exception, bucket: str) -> StorageError | None:

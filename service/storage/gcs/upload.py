@@ -16,12 +16,11 @@ import secrets
 from collections.abc import Iterator, Mapping
 
 import google_crc32c
-from google.api_core.exceptions import from_http_response
 from requests import Response
 
 from service.storage.gcs.client import Client
 from service.storage.gcs.describe import crc32c_text, from_blob, from_resource
-from service.storage.gcs.errors import Stalled
+from service.storage.gcs.errors import Stalled, raise_refusal
 from service.storage.store import (
     ChecksumMismatch,
     ObjectInfo,
@@ -153,8 +152,7 @@ class Upload:
             headers={"Content-Type": f"multipart/related; boundary={boundary}"},
             timeout=self._client.timeout,
         )
-        if not answer.ok:
-            raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
+        raise_refusal(answer)
         return from_resource(self._name, answer.json())
 
     def _start(self) -> str:
@@ -201,8 +199,7 @@ class Upload:
         if answer.status_code in (404, 410):
             raise _SessionLost("the object store lost the upload's session; send it again")
         if answer.status_code != 308:
-            if not answer.ok:
-                raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
+            raise_refusal(answer)
             answer.json()  # where it is none, that is told as of any other call
             return answer, False
         # No Range means that nothing is stored (performing-resumable-uploads#status-check).
