@@ -12,6 +12,7 @@ from hashlib import sha256
 from werkzeug import Response
 
 ID_BYTES = 32
+_WHITE_SPACE = " \t"  # RFC 6265 §5.2 knows no other; str.strip() would also take U+0085 and U+00A0 from latin-1 text
 # 43 characters of 6 bits hold 2 bits more than 256; they are 0 in what we give out, so that one id has one spelling.
 _VALUE = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
@@ -30,8 +31,8 @@ class Cookie:
         found = []
         for part in header.split(";"):
             name, _, value = part.partition("=")
-            if name.strip() == self.name:
-                found.append(value.strip())
+            if name.strip(_WHITE_SPACE) == self.name:
+                found.append(value.strip(_WHITE_SPACE))
         if len(found) != 1 or not _VALUE.fullmatch(found[0]):
             return None
         return urlsafe_b64decode(found[0] + "=")

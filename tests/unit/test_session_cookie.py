@@ -50,6 +50,22 @@ def test_what_we_never_gave_out_is_like_none(header: str) -> None:
     assert COOKIE.read(header) is None
 
 
+@pytest.mark.parametrize("byte", range(256))
+def test_only_space_and_tab_may_stand_around_the_name(byte: int) -> None:
+    """Else a sister subdomain could plant ``\\xa0__Host-session``, which no browser takes for a ``__Host-`` cookie."""
+    cookie = Cookie(secure=True, max_age=3600)
+    # WSGI hands a header's bytes on as latin-1 (PEP 3333).
+    text = bytes([byte]).decode("latin-1")
+    expected = ID if text in (" ", "\t") else None
+    before = ID if text == ";" else expected  # it ends what stands before it
+    assert cookie.read(f"{text}__Host-session={VALUE}") == before
+    assert cookie.read(f"a=b;{text}__Host-session={VALUE}") == before
+    assert cookie.read(f"__Host-session{text}={VALUE}") == expected
+    if text not in (" ", "\t", ";"):
+        assert cookie.read(f"__Host-session={VALUE}{text}") is None
+        assert cookie.read(f"__Host-session={text}{VALUE}") is None
+
+
 @pytest.mark.parametrize("between", ["; ", ";", ",", "; other=1; "])
 def test_a_repeated_cookie_is_like_none(between: str) -> None:
     """Somebody planted a second one, for another path or a parent domain: which is ours can't be told."""
