@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import flask
 
-    from service.health import Health
     from service.lifecycle import InFlight, Lifecycle
+    from service.metrics.registry import Metrics
+    from service.ops.health import Health
     from service.sessions.store import SessionStore
     from service.settings import Settings
     from service.storage.store import ObjectStore
-    from service.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,17 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     ``lifecycle`` is the state that is shared with the parent process; one of its own where there is no parent.
     """
     import flask
+    from jinja2 import FileSystemLoader
 
     from service import sessions, storage
-    from service.health import Health
+    from service.http.errors import answer
+    from service.http.middleware import instrument
     from service.lifecycle import InFlight, Lifecycle
+    from service.metrics.instrumented_stores import measured_sessions, measured_storage
+    from service.metrics.registry import Metrics
+    from service.ops.health import Health
+    from service.sample import register
     from service.sessions.interface import SessionInterface
-    from service.telemetry.metrics import Metrics
-    from service.telemetry.requests import instrument
-    from service.telemetry.stores import measured_sessions, measured_storage
-    from service.web import register
-    from service.web.errors import answer
 
     lifecycle = lifecycle or Lifecycle()
     in_flight = InFlight(settings.threads)
@@ -66,8 +67,9 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     session_store = measured_sessions(session_store, metrics, observe=health.observe)
     object_store = measured_storage(object_store, metrics, observe=health.observe)
 
-    web = Path(__file__).parent / "web"
-    app = flask.Flask(__name__, template_folder=str(web / "templates"), static_folder=None)
+    app = flask.Flask(__name__, template_folder=None, static_folder=None)
+    here = Path(__file__).parent
+    app.jinja_loader = FileSystemLoader([here / "sample" / "templates", here / "http" / "templates"])
     app.session_interface = SessionInterface(session_store, settings, on_error=answer)
     register(
         app,

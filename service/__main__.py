@@ -28,8 +28,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from service import logs
 from service.settings import Settings, SettingsError, load, misspelt, setting_fields
-from service.telemetry import logs
 
 if TYPE_CHECKING:
     from service.sessions.store import SessionStore
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _warn()
     if options.check:
         return _check(settings)
-    from service.server import CannotListen, serve  # noqa: PLC0415 -- not needed for what comes before
+    from service.server.application import CannotListen, serve  # noqa: PLC0415 -- not needed for what comes before
 
     try:
         serve(settings)

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from service import setting_values as parse
+from service import setting_parsers as parse
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from pythonjsonlogger.json import JsonFormatter
 from bench.context import Context
 from bench.figures import Figure, Goal, alternate
 from bench.machine import cores, on_core
-from service.telemetry import trace
-from service.telemetry.formatting import AccessRecord, SafeJsonFormatter
-from service.telemetry.output import LineHandler
+from service.http import trace
+from service.logs.formatter import AccessRecord, SafeJsonFormatter
+from service.logs.stdout_handler import LineHandler
 
 RECORDS = 10_000
 # What ours says of every record, from the attributes that stock parts know.

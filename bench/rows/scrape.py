@@ -17,8 +17,8 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from bench.context import Context
 from bench.figures import Figure, Goal, alternate
 from service import create_app
+from service.metrics.registry import Metrics
 from service.settings import load
-from service.telemetry.metrics import Metrics
 
 COUNTS = (10, 10_000, 1_000_000)
 THROUGH = 10_000  # of them, so many pass the application

@@ -26,7 +26,7 @@ from pymemcache.pool import ObjectPool
 
 from service.sessions.breaker import Breaker
 from service.sessions.deadline import TimedSocket, connect, remaining, within
-from service.sessions.record import Limits, changed
+from service.sessions.rules import Limits, changed
 from service.sessions.store import (
     MOVED_SECONDS,
     Applied,

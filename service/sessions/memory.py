@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Literal
 
-from service.sessions.record import Limits, changed
+from service.sessions.rules import Limits, changed
 from service.sessions.store import MOVED_SECONDS, Applied, Change, Record, Refusal
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from service.sessions.deadline import TimedSocket, connect, connect_unix, remaining, within
-from service.sessions.record import Limits, changed
 from service.sessions.redis_nodes import Node, Nodes
 from service.sessions.redis_scripts import APPLY, COPY, DELETE, MOVE, READ, Script
+from service.sessions.rules import Limits, changed
 from service.sessions.store import (
     MAX_COUNTER,
     MOVED_SECONDS,

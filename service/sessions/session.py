@@ -15,7 +15,7 @@ from flask.sessions import SessionMixin
 
 from service.sessions.cookie import key_of, new_id
 from service.sessions.deadline import within
-from service.sessions.record import Limits, changed, size_of
+from service.sessions.rules import Limits, changed, size_of
 from service.sessions.store import (
     Applied,
     Change,

@@ -19,10 +19,10 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 
 from service import create_app
+from service.sample.files import SMALL
 from service.settings import load
 from service.storage.gcs import GcsStore
 from service.storage.store import StorageUnavailable
-from service.web.files import SMALL
 from tests.harness.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.harness.hold import metric
 from tests.harness.http import Visitor, file_path

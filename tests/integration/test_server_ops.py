@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.ops import MAX_CONNECTIONS
+from service.ops.listener import MAX_CONNECTIONS
 from tests.harness.hold import active, holdable_service
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import accepts_connections, free_port, wait_until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.web.files import SMALL
+from service.sample.files import SMALL
 from tests.harness.hold import active, metric
 from tests.harness.http import Visitor, file_path
 from tests.harness.processes import freeze, wait_until

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.sessions.record import Limits, changed
+from service.sessions.rules import Limits, changed
 from service.sessions.store import MAX_COUNTER, Applied, Change, Record, Refusal, SessionStore
 from tests.harness.session_stores import NAMES, place
 

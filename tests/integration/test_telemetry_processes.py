@@ -22,7 +22,7 @@ CANARY = "c4n4ry-Zx81-value"
 BEGIN = """
 import logging, os, sys, threading, warnings
 from service.settings import load
-from service.telemetry import logs
+from service import logs
 logs.configure()
 logs.install_hooks()
 log = logging.getLogger("service.test")
@@ -371,8 +371,8 @@ class Gunicorn:
             BEGIN
             + textwrap.dedent(
                 """
-                from service.telemetry.metrics import Metrics
-                from service.telemetry.requests import instrument
+                from service.metrics.registry import Metrics
+                from service.http.middleware import instrument
 
                 def app(environ, start_response):
                     if environ["PATH_INFO"] == "/raise": raise ValueError("in the application")
@@ -396,7 +396,7 @@ class Gunicorn:
         )
         command = [sys.executable, "-c", BEGIN + "from gunicorn.app.wsgiapp import run; run()", "--no-control-socket"]
         command += ["--threads", "4", "-b", f"127.0.0.1:{self.port}", "--chdir", str(folder)]
-        command += ["--logger-class", "service.telemetry.gunicorn_logs.GunicornLogger", "wsgi:app"]
+        command += ["--logger-class", "service.server.logger.GunicornLogger", "wsgi:app"]
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self._process = subprocess.Popen(command, stdout=out, stderr=err, env=environment())
         self.wait_for("Booting worker")

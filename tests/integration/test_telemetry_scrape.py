@@ -13,8 +13,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.metrics.registry import Metrics
 from service.settings import load
-from service.telemetry.metrics import Metrics
 from tests.harness.processes import read_line
 from tests.harness.prometheus import check_metrics, prometheus
 
@@ -79,11 +79,11 @@ class Parent:
     CODE = """
     import os, sys
     from service.settings import load
-    from service.telemetry.multiprocess import prepare_multiprocess
+    from service.metrics.multiprocess import prepare_multiprocess
     settings = load({"SESSION_URL": "memory://", "STORAGE_URL": "file:///tmp", "WEB_CONCURRENCY": "4", "THREADS": "3"})
     folder = prepare_multiprocess(settings)
-    from service.telemetry.compaction import child_exit
-    from service.telemetry.metrics import Metrics
+    from service.metrics.compaction import child_exit
+    from service.metrics.registry import Metrics
     shown = Metrics(settings)
 
     def work():
@@ -282,7 +282,7 @@ def test_a_scrape_in_the_middle_of_a_compaction_counts_nobody_twice(parent: Pare
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = {str(parent.folder)!r}
         import sys
         from service.settings import load
-        from service.telemetry.metrics import Metrics
+        from service.metrics.registry import Metrics
         metrics = Metrics(load({{"SESSION_URL": "memory://", "STORAGE_URL": "file:///tmp"}}))
         print("ready", flush=True)
         seen = set()
@@ -338,7 +338,7 @@ def test_a_folder_of_our_own_is_removed_at_the_end_and_not_by_a_worker(tmp_path:
             "too late",
         ),
         ("print(prepare_multiprocess(two) == pathlib.Path(os.environ['PROMETHEUS_MULTIPROC_DIR']))", "True"),
-        ("from service.telemetry.compaction import child_exit\nprint(child_exit(1))", "None"),
+        ("from service.metrics.compaction import child_exit\nprint(child_exit(1))", "None"),
     ],
     ids=["one worker", "too late", "two workers", "no folder"],
 )
@@ -346,7 +346,7 @@ def test_the_mode_is_chosen_by_the_number_of_workers(code: str, expected: str) -
     begin = """
 import os, pathlib
 from service.settings import load
-from service.telemetry.multiprocess import prepare_multiprocess
+from service.metrics.multiprocess import prepare_multiprocess
 values = {"SESSION_URL": "memory://", "STORAGE_URL": "file:///tmp"}
 one, two = load(values), load(values | {"WEB_CONCURRENCY": "2"})
 """

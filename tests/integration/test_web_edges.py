@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from service.web.errors import KIND_POINTER
+from service.http.errors import KIND_POINTER
 from tests.harness.http import Answer, Visitor
 from tests.harness.raw import RawClient, head
 from tests.harness.service import running_service

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from service.setting_values import duration
+from service.setting_parsers import duration
 from service.settings import SettingsError, load
 from tests.manifests.objects import Check, Objects, containers, of_kind, pods, selector
 from tests.manifests.render import Object
 
-LAST_WORDS = 3  # seconds that a worker has after SHUTDOWN_GRACE: KILL_AFTER of service/server.py
+LAST_WORDS = 3  # seconds that a worker has after SHUTDOWN_GRACE: KILL_AFTER of service/server/application.py
 SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|api_?key|credential|private_?key)$")
 SECRET_VALUE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY|[a-z]+://[^/\s:@]*:[^/\s@]+@|\bAIza[\w-]{30}|\beyJ[\w-]{20}")
 

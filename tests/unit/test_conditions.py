@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 from werkzeug.datastructures import EnvironHeaders
 
+from service.http import conditional as conditions
 from service.storage.store import ObjectInfo
-from service.web import conditions
 
 # Written at Sun, 06 Nov 1994 08:49:37.25 GMT
 INFO = ObjectInfo("visitors/o/n", 1000, "text/plain", 0xABC, 0, 784111777.25)

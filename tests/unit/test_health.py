@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from service.health import WATCHED, Health
 from service.lifecycle import InFlight, Lifecycle
+from service.ops.health import WATCHED, Health
 from service.settings import Settings, load
 from tests.harness.processes import wait_until
 

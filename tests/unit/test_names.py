@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.web import names
-from service.web.errors import Problem
+from service.http.errors import Problem
+from service.sample import file_names as names
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The reference of the rules of a Change, where examples say it better than properties do."""
 
-from service.sessions.record import Limits, changed, size_of
+from service.sessions.rules import Limits, changed, size_of
 from service.sessions.store import Change, Record, Refusal
 
 LIMITS = Limits(idle_lifetime=10, absolute_lifetime=100, max_bytes=20)

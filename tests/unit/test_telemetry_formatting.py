@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.telemetry import trace
-from service.telemetry.formatting import SafeJsonFormatter, TextFormatter
-from service.telemetry.redact import REDACTED, remember
+from service.http import trace
+from service.logs.formatter import SafeJsonFormatter, TextFormatter
+from service.logs.redaction import REDACTED, remember
 
 MAX_LINE = 16 * 1024
 JSON = SafeJsonFormatter(project="project-1", version="1.2.3")

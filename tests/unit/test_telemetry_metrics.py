@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from service.logs.stdout_handler import LineHandler
+from service.metrics.registry import Metrics
 from service.settings import load
-from service.telemetry.metrics import Metrics
-from service.telemetry.output import LineHandler
 
 OPENMETRICS = "application/openmetrics-text"
 PROMETHEUS_ASKS = (

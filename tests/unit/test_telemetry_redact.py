@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.telemetry import redact as module
-from service.telemetry.redact import REDACTED, is_secret_name, redact, redact_url, remember
+from service.logs import redaction as module
+from service.logs.redaction import REDACTED, is_secret_name, redact, redact_url, remember
 
 CANARY = "c4n4ry-Zx81-value"
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlLW9mLWl0"

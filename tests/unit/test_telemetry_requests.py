@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from service.http import trace
+from service.http.middleware import instrument
+from service.logs.formatter import SafeJsonFormatter, TextFormatter
+from service.metrics.registry import Metrics
 from service.settings import load
-from service.telemetry import trace
-from service.telemetry.formatting import SafeJsonFormatter, TextFormatter
-from service.telemetry.metrics import Metrics
-from service.telemetry.requests import instrument
 
 SETTINGS = load({"SESSION_URL": "memory://", "STORAGE_URL": "file:///tmp", "GOOGLE_CLOUD_PROJECT": "project-1"})
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

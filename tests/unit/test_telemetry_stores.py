@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from service.metrics.instrumented_stores import measured_sessions, measured_storage
+from service.metrics.registry import Metrics
 from service.sessions.store import Applied, Change, Record, Refusal, SessionStore, StoreUnavailable
 from service.settings import load
 from service.storage.store import (
@@ -15,8 +17,6 @@ from service.storage.store import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from service.telemetry.metrics import Metrics
-from service.telemetry.stores import measured_sessions, measured_storage
 
 INFO = ObjectInfo("visitors/a/b", 4, "text/plain", 7, 0, 0.0)
 RECORD = Record({}, {}, 0.0, 1.0)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName  # type: ignore[import-untyped] # gunicorn ships no types
 
-from service.wire import Response
-from service.worker import Worker
+from service.server.wire import Response
+from service.server.worker import Worker
 
 
 @pytest.fixture

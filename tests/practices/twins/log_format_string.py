@@ -2,7 +2,7 @@
 
 import logging
 
-from service.telemetry.formatting import SafeJsonFormatter
+from service.logs.formatter import SafeJsonFormatter
 from tests.practices.twins.ours import start
 
 looks_like_json = logging.Formatter('{"severity": "%(levelname)s", "time": "%(asctime)s", "message": "%(message)s"}')

@@ -1,6 +1,6 @@
 """Breaks 5b: readiness says yes as long as anybody answers."""
 
-from service.health import Health
+from service.ops.health import Health
 from tests.practices.twins.ours import start
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import logging
 import traceback
 
-from service.telemetry.formatting import SafeJsonFormatter
+from service.logs.formatter import SafeJsonFormatter
 from tests.practices.twins.ours import start
 
 safe = SafeJsonFormatter.format

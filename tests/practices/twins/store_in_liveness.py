@@ -1,6 +1,6 @@
 """Breaks 5a: liveness fails where the session store is down."""
 
-from service.health import Health
+from service.ops.health import Health
 from tests.practices.twins.ours import start
 
 

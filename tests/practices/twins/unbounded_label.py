@@ -2,7 +2,7 @@
 
 import flask
 
-from service.web import guards
+from service.http import security as guards
 from tests.practices.twins.ours import start
 
 

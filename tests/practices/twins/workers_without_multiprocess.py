@@ -1,6 +1,6 @@
 """Breaks 4a: many workers, each with counters of its own, and any of them answers the scrape."""
 
-from service import server
+from service.server import application as server
 from tests.practices.twins.ours import start
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""The log of the process: one handler on the root logger, to standard output, and everything goes through it.
+
+``configure`` may be called before the settings are read, so that what is wrong with them is a record too, and again
+when they are known. Call it in the parent process: what is forked from it shares the lock between lines.
+"""
+
+import logging
+from collections.abc import Callable
+
+from service.logs import redaction
+from service.logs.capture import install_hooks
+from service.logs.formatter import SafeJsonFormatter, TextFormatter
+from service.logs.stdout_handler import LineHandler
+from service.settings import Settings
+
+__all__ = ["configure", "count_records", "install_hooks"]
+
+_handler: LineHandler | None = None
+
+
+def configure(settings: Settings | None = None, *, log_format: str = "") -> None:
+    """Everything that is logged goes to stdout as ``LOG_FORMAT`` says, from ``LOG_LEVEL`` on.
+
+    Without settings: as ``log_format`` says (JSON unless "text"), from INFO on.
+    Other handlers of the root logger are taken away.
+    """
+    global _handler  # noqa: PLW0603 -- one process has one standard output
+    if _handler is None:
+        _handler = LineHandler()
+    formatter: logging.Formatter = SafeJsonFormatter()
+    if settings is not None:
+        redaction.remember(settings.session_password, settings.session_url)
+        formatter = SafeJsonFormatter(project=settings.google_cloud_project, version=settings.version)
+        log_format = settings.log_format
+    if log_format == "text":
+        formatter = TextFormatter()
+    _handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [_handler]
+    root.setLevel(settings.log_level if settings else logging.INFO)
+
+
+def count_records(count: Callable[[str, int], None]) -> None:
+    """Call ``count(severity, how_many)`` for every record of this process, those already written included."""
+    if _handler is not None:
+        _handler.count(count)

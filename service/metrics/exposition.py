@@ -1,0 +1,92 @@
+"""How metrics are handed to Prometheus: the format by negotiation, of one process or of all workers together."""
+
+import os
+import platform
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from service.metrics.multiprocess import STARTED, VARIABLE, locked
+
+ACTIVE_REQUESTS = "http_server_active_requests"
+
+_HEADER_VALUE = re.compile(r"[ -~]*")
+# What may be added up over processes. CPU time is not among them: it would go back when a worker goes.
+_SUMS = ("process_resident_memory_bytes", "process_virtual_memory_bytes", "process_open_fds")
+
+
+class Exposition:
+    """Everything that a scrape shows: a registry's metrics, and the facts about the process."""
+
+    def __init__(self, registry: CollectorRegistry, *, version: str, revision: str) -> None:
+        self._registry = registry
+        self._build = (version, revision, platform.python_version())
+        self._folder = Path(os.environ[VARIABLE]) if VARIABLE in os.environ else None
+        if self._folder is None:
+            ProcessCollector(registry=registry)
+            GCCollector(registry=registry)
+        self._platform = PlatformCollector(registry=None)
+
+    def render(self, accept: str) -> tuple[str, bytes]:
+        """``Content-Type`` and body. A header that makes no sense asks for Prometheus' text."""
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # of a version that is no number
+            encode, content_type = choose_encoder("")
+        if not _HEADER_VALUE.fullmatch(content_type):  # the library repeats the version that was asked for
+            encode, content_type = choose_encoder("")
+        guard: AbstractContextManager[None] = locked(self._folder, shared=True) if self._folder else nullcontext()
+        with guard:
+            return content_type, encode(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the encoder."""
+        build = GaugeMetricFamily("build_info", "What runs here.", labels=("version", "revision", "python_version"))
+        build.add_metric(self._build, 1)
+        yield build
+        if self._folder is None:
+            yield from _with_busy_threads(self._registry.collect())
+            yield from self._platform.collect()
+            return
+        # A worker makes a file empty, then sizes it: between the two, or killed there, it has counted nothing.
+        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
+        yield from _with_busy_threads(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call] # of prometheus_client
+        yield from self._platform.collect()
+        yield GaugeMetricFamily(
+            "process_start_time_seconds",
+            "Start time of the process since unix epoch in seconds.",
+            value=float((self._folder / STARTED).read_text(encoding="ascii")),
+        )
+        yield from _sums_of(sorted(path.stem.rpartition("_")[2] for path in self._folder.glob("gauge_livesum_*.db")))
+
+
+def _with_busy_threads(metrics: Iterable[Metric]) -> Iterator[Metric]:
+    """A thread is busy exactly while a request is in flight, so this is the same number under the name of threads."""
+    for metric in metrics:
+        yield metric
+        if metric.name == ACTIVE_REQUESTS:
+            busy = sum(sample.value for sample in metric.samples)
+            yield GaugeMetricFamily("server_threads_busy", "Request threads that have a request.", value=busy)
+
+
+def _sums_of(pids: list[str]) -> Iterator[Metric]:
+    """The processes' memory and open files, added up."""
+    families: dict[str, Metric] = {}
+    for pid in pids:
+        for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc] # a bound default
+            if metric.name in _SUMS:
+                known = families.setdefault(metric.name, Metric(metric.name, metric.documentation, "gauge"))
+                value = metric.samples[0].value + (known.samples[0].value if known.samples else 0)
+                known.samples.clear()
+                known.add_sample(metric.name, {}, value)
+    yield from families.values()

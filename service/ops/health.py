@@ -1,0 +1,209 @@
+"""Liveness, readiness, and what is known of the dependencies.
+
+Liveness fails only where a restart helps, and asks no dependency. Readiness means: started, not draining, room for a
+request; a dependency counts only where ``READY_REQUIRES`` names it. Answers come from memory: nothing is asked while a
+probe waits. Bodies are ``application/health+json`` (draft-inadarei-api-health-check-06).
+"""
+
+import json
+import logging
+import math
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from service.lifecycle import InFlight, Lifecycle
+from service.logs.redaction import redact
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/health+json"
+IN_A_ROW = 2  # so many checks must agree before a dependency's state changes
+SECOND_LOOK = 0.25  # seconds until the next check, when one came out otherwise than the last
+WATCHED = 0.5  # seconds between two checks, at least, while somebody looks at the page
+NO_ROOM_AFTER = 2.0  # seconds without a free thread; shorter peaks are what the queue is for
+
+OnChange = Callable[[str, bool], None]
+
+
+class Dependency:
+    """One dependency, checked in a thread of its own; never twice at once."""
+
+    def __init__(self, name: str, check: Callable[[], None], interval: float, on_change: OnChange) -> None:
+        self.name = name
+        self.up: bool | None = None  # None: not known yet
+        self._check, self._interval, self._on_change = check, interval, on_change
+        self._since = self._seen = _now()
+        self._error = ""
+        self._seconds = 0.0
+        self._looked = time.monotonic()
+        self._dissent = 0  # checks in a row that contradict ``up``
+        self._wake = threading.Event()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name=f"check-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._wake.set()
+
+    def hint(self, *, up: bool) -> None:
+        """Real traffic saw it up or down: if that is news, look now."""
+        if up != self.up:
+            self._wake.set()
+
+    def watched(self) -> None:
+        """Somebody looks: what they see is to be as fresh as WATCHED allows, however many they are."""
+        if time.monotonic() - self._looked > WATCHED:
+            self._wake.set()
+
+    def report(self) -> dict[str, Any]:
+        """Its entry in the full account."""
+        status = "warn" if self.up is None else "pass" if self.up else "fail"
+        entry: dict[str, Any] = {
+            "componentType": "datastore",
+            "status": status,
+            "since": self._since,
+            "time": self._seen,
+            "observedValue": round(self._seconds * 1000, 1),
+            "observedUnit": "ms",
+        }
+        return entry | ({"output": self._error} if self._error else {})
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._look()
+            wait = SECOND_LOOK if self._dissent else self._interval
+            self._wake.wait(random.uniform(0.9, 1.1) * min(wait, self._interval))  # noqa: S311 -- only spreads the load
+            self._wake.clear()
+
+    def _look(self) -> None:
+        started = time.monotonic()
+        self._looked = math.inf  # who looks now sees this look's result
+        error = ""
+        try:
+            self._check()
+        except Exception as problem:  # noqa: BLE001 -- whatever it is, the dependency can't serve
+            error = redact(f"{problem}") or type(problem).__name__
+        self._seconds = time.monotonic() - started
+        self._seen, self._looked = _now(), time.monotonic()
+        up = not error
+        if up == self.up:
+            self._dissent = 0
+            self._error = error
+            return
+        self._dissent += 1
+        if self.up is None or self._dissent >= IN_A_ROW:
+            self._change(up, error)
+
+    def _change(self, up: bool, error: str) -> None:
+        first = self.up is None
+        self.up, self._since, self._error, self._dissent = up, self._seen, error, 0
+        if not up:
+            log.error("%s can't serve: %s", self.name, error)
+        elif not first:
+            log.warning("%s can serve again", self.name)
+        self._on_change(self.name, up)
+
+
+class Health:
+    """The two answers, and the background checks behind one of them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        in_flight: InFlight,
+        lifecycle: Lifecycle,
+        dependencies: Mapping[str, Callable[[], None]],
+        *,
+        on_change: OnChange = lambda _name, _up: None,
+    ) -> None:
+        """``dependencies``: by name, what raises when it can't serve. ``on_change`` hears every change of state."""
+        self._settings = settings
+        self._in_flight = in_flight
+        self._lifecycle = lifecycle
+        interval = settings.dependency_check_interval
+        self._dependencies = {
+            name: Dependency(name, check, interval, on_change) for name, check in dependencies.items()
+        }
+        self._started = False
+
+    def start(self) -> None:
+        """Requests can be taken from now on; the dependencies are checked in the background."""
+        self._started = True
+        for dependency in self._dependencies.values():
+            dependency.start()
+
+    def stop(self) -> None:
+        """No more checks are begun."""
+        for dependency in self._dependencies.values():
+            dependency.stop()
+
+    def observe(self, name: str, error: Exception | None) -> None:
+        """What real traffic saw of a dependency. It changes nothing by itself, but a check may come sooner."""
+        self._dependencies[name].hint(up=error is None)
+
+    def live(self) -> tuple[int, bytes]:
+        """Status (200 or 503) and body. Fails when every request thread has been without progress for too long."""
+        verdict = _verdict(self._stuck())
+        return (200 if verdict["status"] == "pass" else 503), self._body(**verdict)
+
+    def ready(self, *, full: bool) -> tuple[int, bytes]:
+        """Status (200 or 503) and body; with ``full``, the account of each dependency."""
+        reason = self._not_ready()
+        status = "fail" if reason else "pass"
+        more: dict[str, Any] = {"output": reason} if reason else {}
+        if full:
+            reports = {name: d.report() for name, d in self._dependencies.items()}
+            if status == "pass" and any(report["status"] != "pass" for report in reports.values()):
+                status = "warn"
+            more["checks"] = {f"{name}:availability": [report] for name, report in reports.items()}
+        return (503 if reason else 200), self._body(status, **more)
+
+    def summary(self) -> dict[str, Any]:
+        """What visitors may know: both answers, and of each dependency ``status`` and ``since``, but no error.
+
+        It comes from memory, too; but the next check comes sooner.
+        """
+        for dependency in self._dependencies.values():
+            dependency.watched()
+        public = ("status", "since")
+        reports = {name: d.report() for name, d in self._dependencies.items()}
+        return {
+            "live": _verdict(self._stuck()),
+            "ready": _verdict(self._not_ready()),
+            "dependencies": {name: {key: report[key] for key in public} for name, report in reports.items()},
+        }
+
+    def _stuck(self) -> str:
+        seconds = self._in_flight.stuck_for()
+        is_stuck = seconds > self._settings.stuck_after
+        return f"no request thread has made progress for {seconds:.0f} s" if is_stuck else ""
+
+    def _not_ready(self) -> str:
+        if self._lifecycle.draining:
+            return "shutting down"
+        if not self._started:
+            return "starting"
+        if self._in_flight.saturated_for() > NO_ROOM_AFTER:
+            return "every request thread is busy"
+        down = [name for name in self._settings.ready_requires if not self._dependencies[name].up]
+        return f"not available: {', '.join(down)}" if down else ""
+
+    def _body(self, status: str, **more: Any) -> bytes:
+        document = {"status": status, "version": self._settings.version, "releaseId": self._settings.revision}
+        return json.dumps(document | more).encode()
+
+
+def _verdict(reason: str) -> dict[str, str]:
+    return {"status": "fail", "output": reason} if reason else {"status": "pass"}
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

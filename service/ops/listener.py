@@ -1,0 +1,149 @@
+"""The ops listener: metrics and full health, for the platform and away from visitors.
+
+Served by threads of its own, so it answers while every request thread is busy. Its socket is opened by the parent
+process and outlives the worker.
+"""
+
+import contextlib
+import logging
+import socket
+import socketserver
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from service.http import problem_details
+from service.metrics.registry import Metrics
+from service.ops import health
+from service.ops.health import Health
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 16  # the oldest is cut off for the next one: who is slow here waits for nothing good
+TIMEOUT = 5  # seconds without a byte
+
+Answer = tuple[int, str, bytes]  # status, Content-Type, body
+
+
+class OpsServer(socketserver.ThreadingTCPServer):
+    """Accepts in one thread, answers in a few."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, listener: socket.socket, part: Health, metrics: Metrics) -> None:
+        super().__init__(("", 0), Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+        listener.setblocking(False)  # several workers wait for it; only one gets the connection
+        self._open: dict[socket.socket, None] = {}
+        self._lock = threading.Lock()
+        self.answers: dict[str, Callable[[str], Answer]] = {
+            "/health": lambda _: _health(part.live()),
+            "/ready": lambda _: _health(part.ready(full=True)),
+            "/metrics": lambda accept: (200, *metrics.render(accept)),
+        }
+
+    def start(self) -> None:
+        """Answer from now on, until the process ends."""
+        threading.Thread(target=self.serve_forever, name="ops", daemon=True).start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin a connection's thread, and make room for it first."""
+        with self._lock:
+            oldest = next(iter(self._open)) if len(self._open) >= MAX_CONNECTIONS else None
+            if oldest is not None:
+                del self._open[oldest]
+            self._open[request] = None
+        if oldest is not None:
+            _cut(oldest)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """A connection is over."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- socketserver's signature
+        """Clients that go away are nobody's fault; the rest is."""
+        log.debug("ops connection broke: %s", sys.exc_info()[1])
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET and HEAD of the few routes there are."""
+
+    server: OpsServer
+    timeout = TIMEOUT
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        """Answer with the body."""
+        path = _path(self.path)
+        if not path:
+            self.send_error(400, "The request's target names no path.")
+            return
+        answer = self.server.answers.get(path)
+        if answer is None:
+            self.send_error(404)
+            return
+        try:
+            status, content_type, body = answer(self.headers.get("Accept", ""))
+        except Exception:
+            log.exception("the ops listener could not answer %s", path)
+            self.send_error(500)
+            return
+        self._send(status, content_type, body)
+
+    do_HEAD = do_GET  # noqa: N815 -- http.server's name
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Faults as problem documents, also those that http.server finds itself."""
+        more = {} if code != 501 else {"allow": "GET, HEAD"}
+        code = 405 if code == 501 else code  # http.server's word for a method that is not there
+        detail = message or explain or "Here are only /health, /ready and /metrics."
+        body = problem_details.problem(code, detail, instance=_path(getattr(self, "path", "")))
+        self._send(code, problem_details.CONTENT_TYPE, body, **more)
+
+    def _send(self, status: int, content_type: str, body: bytes, **more: str) -> None:
+        self.request_version = self.protocol_version  # what looks like HTTP/0.9 would get no head
+        self.close_connection = True  # a scrape comes every few seconds: a thread does not wait for it
+        self.send_response_only(status)
+        headers = {
+            "Content-Type": content_type,
+            "Content-Length": str(len(body)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "Connection": "close",
+        }
+        for name, value in (headers | more).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- http.server's name
+        """Nothing: the platform asks every few seconds."""
+
+
+def _health(answer: tuple[int, bytes]) -> Answer:
+    status, body = answer
+    return status, health.CONTENT_TYPE, body
+
+
+def _path(target: str) -> str:
+    """The request target's path; "" where it has none or is no URL."""
+    try:
+        return urlsplit(target).path
+    except ValueError:
+        return ""
+
+
+def _cut(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it may have gone by itself
+        connection.shutdown(socket.SHUT_RDWR)

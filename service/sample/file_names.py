@@ -1,0 +1,59 @@
+"""What a file may be called, and how its name is told to a browser."""
+
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from service.http.errors import Problem
+
+MAX_NAME_BYTES = 255
+MAX_VISITOR = 100  # characters of a visitor's own name
+
+
+def from_path(environ: Mapping[str, Any], route_prefix: str) -> str:
+    """The name at the end of a request's path, checked.
+
+    It is taken from the path's bytes: the framework puts U+FFFD where they are no UTF-8, and so would let two names
+    meet. Raises a 400 Problem.
+    """
+    path = str(environ.get("PATH_INFO", "")).encode("latin-1")
+    try:
+        return check(path[len(route_prefix) :].decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Problem(400, "A file's name must be UTF-8.", kind="bad-name") from None
+
+
+def check(name: str) -> str:
+    """The name in Unicode's form NFC, so that names that look alike because of composition are one name.
+
+    1 to 255 bytes of UTF-8, no control characters, no ``/``, not ``.`` or ``..``. Raises a 400 Problem.
+    """
+    name = unicodedata.normalize("NFC", name)
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise Problem(400, "A file's name must be UTF-8.", kind="bad-name") from None
+    if not 1 <= size <= MAX_NAME_BYTES:
+        raise Problem(400, f"A file's name must have 1 to {MAX_NAME_BYTES} bytes; this has {size}.", kind="bad-name")
+    if "/" in name or name in (".", ".."):
+        raise Problem(400, "A file's name must not contain '/', nor be '.' or '..'.", kind="bad-name")
+    if any(unicodedata.category(c) == "Cc" for c in name):
+        raise Problem(400, "A file's name must not contain control characters.", kind="bad-name")
+    return name
+
+
+def check_prefix(prefix: str) -> str:
+    """What a name begins with, as ``check`` has it. Here "", "." and ".." are right: more comes after them."""
+    return prefix if prefix in ("", ".", "..") else check(prefix)
+
+
+def content_disposition(name: str, *, inline: bool) -> str:
+    """The header's value in both forms (RFC 6266 §4.3 and appendix D): plain for old clients, RFC 8187 for the rest."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    # Decomposed, a name may be a path (U+FF0F is a slash then): no old client is to take it for one.
+    plain = "".join("_" if c in '"\\%/' or not 32 <= ord(c) < 127 else c for c in plain)
+    plain = "file" if plain in ("", ".", "..") else plain
+    # RFC 8187 §3.2.1: attr-char; quote() keeps "-._~" and letters, digits.
+    kind = "inline" if inline else "attachment"
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='!#$&+^`|')}"

@@ -1,0 +1,282 @@
+"""The visitor's files: ``/api/files``. Bodies stream both ways; nothing touches a local disk.
+
+The object's key is ``visitors/<owner>/<name>``; the owner is a random id in the visitor's session, so one visitor
+never reaches another's file, whatever the name.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, request
+from prometheus_client import Gauge
+from werkzeug.datastructures import Headers
+from werkzeug.routing import BaseConverter
+
+from service.http import conditional, request_body
+from service.http.errors import Problem, answer
+from service.http.transfer_slots import Download, Transfers, close
+from service.sample import file_names
+from service.sample.quota import Quota, Reservation, owner_of_files, session
+from service.sessions.interface import SessionGone
+from service.sessions.store import StoreUnavailable
+from service.settings import Settings
+from service.storage.store import GENERATION_OF_NOTHING, ObjectInfo, ObjectNotFound, ObjectStore, PreconditionFailed
+
+log = logging.getLogger(__name__)
+
+ROUTE = "/api/files/"
+SMALL = 64 * 1024  # bytes; such an answer fits the socket's empty buffer (client_socket.py) and holds no thread
+INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
+_PARTLY = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range")
+# A file is a visitor's data, never a part of this site: it runs nothing and reaches nothing, even if opened.
+FILE_CSP = "sandbox; default-src 'none'"
+
+
+class _Anything(BaseConverter):
+    """The rest of the path, whatever it is, so that a name with a slash or a line break is told what is wrong."""
+
+    regex = r"[\s\S]*"
+    part_isolating = False
+
+
+class Files:
+    """The routes under ``/api/files``."""
+
+    def __init__(self, storage: ObjectStore, settings: Settings, transfers_busy: Gauge) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._quota = Quota(storage, settings)
+        self.transfers = Transfers(settings.transfer_places, transfers_busy)
+
+    def register(self, app: Flask) -> None:
+        """Put the routes on ``app``."""
+        app.after_request(self._large_is_transfer)
+        app.add_url_rule("/api/files", "files.list", self.list, methods=["GET"])
+        app.url_map.converters["anything"] = _Anything
+        app.add_url_rule(f"{ROUTE}<anything:name>", "files.put", self.put, methods=["PUT"])
+        app.add_url_rule(f"{ROUTE}<anything:name>", "files.get", self.get, methods=["GET"])
+        app.add_url_rule(f"{ROUTE}<anything:name>", "files.delete", self.delete, methods=["DELETE"])
+
+    def list(self) -> dict[str, Any]:
+        """One page of the visitor's files, in the order of the names' bytes. What to show is in the query."""
+        prefix = file_names.check_prefix(request.args.get("prefix", ""))
+        limit = request.args.get("limit", "100")
+        if not re.fullmatch(r"[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= 1000:
+            raise Problem(400, "limit must be a whole number from 1 to 1000.")
+        owner = session().get("owner")
+        if owner is None:
+            return {"files": [], "next_page_token": None, "usage": self._quota.usage({})}
+        folder = _key(owner, "")
+        try:
+            token = request.args.get("page_token") or None
+            page = self._storage.list(folder + prefix, page_token=token, limit=int(limit))
+        except ValueError:
+            raise Problem(400, "page_token is not one that was given out for this listing.") from None
+        return {
+            "files": [_describe(info, info.key[len(folder) :]) for info in page.objects],
+            "next_page_token": page.next_token,
+            "usage": self._quota.usage(session().counters),
+        }
+
+    def put(self, name: str) -> Response:
+        """Store the body under the name: 201 where it is new, 200 where it replaced one."""
+        name = file_names.from_path(request.environ, ROUTE)
+        length = request_body.declared_length(self._settings.max_upload_bytes)
+        if "Content-Range" in request.headers:
+            raise Problem(400, "A part of a file can't be stored; send it whole (RFC 9110 §14.5).")
+        chunks = request_body.stream(length=length, limit=self._settings.max_upload_bytes)
+        content_type = declared_type(request.headers)
+        with self.transfers.take():
+            info, is_new = self.write(name, chunks, length, content_type=content_type, headers=request.headers)
+        document = json.dumps(_describe(info, name))
+        return Response(
+            document, 201 if is_new else 200, {"ETag": conditional.etag(info)}, content_type="application/json"
+        )
+
+    def write(
+        self, name: str, chunks: Iterator[bytes], length: int | None, *, content_type: str, headers: Headers
+    ) -> tuple[ObjectInfo, bool]:
+        """Store ``chunks`` (``length`` bytes, if that is known) under a name that was checked; whether it is new.
+
+        Called with a place among ``transfers``. ``headers``: what it depends on, If-Match and If-None-Match. Raises
+        Problems and the parts' own errors.
+        """
+        owner = owner_of_files()
+        key = _key(owner, name)
+        # A small file that is to be new is not asked for first: the store refuses it by itself where there is one.
+        is_small = length is not None and length <= request_body.CHUNK
+        current = None if is_small and conditional.wants_nothing(headers) else self._storage.stat(key)
+        if not conditional.write_is_allowed(headers, current):
+            raise PreconditionFailed
+        if is_small:
+            chunks = iter([b"".join(chunks)])
+        old_size = current.size if current else 0
+        reservation = self._quota.reserve(
+            owner, files=0 if current else 1, size=max(0, length - old_size) if length is not None else 0
+        )
+        if not is_small:  # else the reservation, which came after the last byte, has found the session
+            chunks = reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks))
+        try:
+            return self._store(
+                key, chunks, length, content_type=content_type, current=current, reservation=reservation
+            ), current is None
+        except PreconditionFailed:
+            if "If-Match" in headers or "If-None-Match" in headers:
+                raise
+            # Nobody asked for a condition, but nothing is overwritten unseen.
+            detail = "The file was changed by somebody else during the upload. Nothing of this one was kept."
+            raise Problem(409, detail, kind="changed-meanwhile") from None
+
+    def _store(
+        self,
+        key: str,
+        chunks: Iterator[bytes],
+        length: int | None,
+        *,
+        content_type: str,
+        current: ObjectInfo | None,
+        reservation: Reservation,
+    ) -> ObjectInfo:
+        """The body in the store and in the account, or in neither. Only the account may come later, by itself."""
+        try:
+            info = self._storage.put(
+                key,
+                chunks,
+                size=length,
+                content_type=content_type,
+                generation=current.generation if current else GENERATION_OF_NOTHING,
+            )
+        except BaseException:
+            reservation.give_back()
+            raise
+        try:
+            reservation.settle(files=0 if current else 1, size=info.size - (current.size if current else 0))
+        except (SessionGone, StoreUnavailable) as error:
+            if isinstance(error, SessionGone) and not error.moved:
+                # Signed out meanwhile: nobody could ever reach this file again.
+                self._storage.delete(key, generation=info.generation)
+                raise
+            # The file is the visitor's, and it may have replaced one. The lease puts the account right.
+            log.warning("a file is stored, and not in the account yet: %s", error)
+        return info
+
+    def get(self, name: str) -> Response:
+        """The file, or a range of it. HEAD is answered here too."""
+        name = file_names.from_path(request.environ, ROUTE)
+        info, source = self._find(name)
+        headers = Headers({"ETag": conditional.etag(info), "Last-Modified": conditional.last_modified(info)})
+        headers["Cache-Control"] = "private, no-cache"
+        headers["Accept-Ranges"] = "bytes"
+        match conditional.read_status(request.headers, info):
+            case 412:
+                raise PreconditionFailed
+            case 304:
+                return Response(status=304, headers=headers)
+        headers["Content-Security-Policy"] = FILE_CSP
+        headers["Content-Type"] = info.content_type
+        inline = info.content_type in INLINE_TYPES
+        headers["Content-Disposition"] = file_names.content_disposition(name, inline=inline)
+        start, end, status = 0, info.size, 200
+        try:
+            # RFC 9110 §14.2: Range means something for GET only.
+            span = conditional.requested_range(request.headers, info) if request.method == "GET" else None
+        except ValueError as error:
+            content_range = {"Content-Range": f"bytes */{info.size}"}
+            raise Problem(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"{error}.", headers=content_range) from None
+        if span:
+            start, end = span
+            status = 206
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{info.size}"
+        headers["Content-Length"] = str(end - start)
+        if request.method == "HEAD" or start == end:
+            close(source)
+            return Response(status=status, headers=headers)
+        return Response(self._read(info, start, end, source), status, headers, direct_passthrough=True)
+
+    def _find(self, name: str) -> tuple[ObjectInfo, Iterator[bytes] | None]:
+        """The visitor's file, with its bytes where it is sure that all of them will be wanted: one request less."""
+        owner = session().get("owner")
+        if owner is None:
+            raise ObjectNotFound
+        key = _key(owner, name)
+        is_whole = request.method == "GET" and not any(field in request.headers for field in _PARTLY)
+        if is_whole and not self.transfers.is_full():
+            found = self._storage.open(key)
+            if found is None:
+                raise ObjectNotFound
+            return found
+        info = self._storage.stat(key)
+        if info is None:
+            raise ObjectNotFound
+        return info, None
+
+    def _read(self, info: ObjectInfo, start: int, end: int, source: Iterator[bytes] | None) -> Iterator[bytes]:
+        """The bytes as an iterator whose ``close()`` ends the transfer. Errors of the first bytes come from here."""
+        if end - start <= SMALL:
+            return iter([b"".join(source or self._storage.get(info, start, end))])
+        try:
+            place = self.transfers.take()
+        except Problem:
+            close(source)
+            raise
+        try:
+            source = source or self._storage.get(info, start, end)
+        except BaseException:
+            place.give_back()
+            raise
+        return Download(source, place, request.environ.get("seatrial.request"))
+
+    def delete(self, name: str) -> tuple[str, int]:
+        """Delete the file. Deleting what is not there is a 404."""
+        name = file_names.from_path(request.environ, ROUTE)
+        self.remove(name, request.headers)
+        return "", 204
+
+    def remove(self, name: str, headers: Headers) -> None:
+        """Delete the file of a name that was checked, if ``headers`` (as in ``write``) allow it."""
+        owner = session().get("owner")
+        info = self._storage.stat(_key(owner, name)) if owner else None
+        if not conditional.write_is_allowed(headers, info):
+            raise PreconditionFailed
+        if info is None or not self._storage.delete(info.key, generation=info.generation):
+            raise ObjectNotFound
+        self._quota.release(files=1, size=info.size)
+
+    def _large_is_transfer(self, response: Response) -> Response:
+        """An answer that was made here and is large all the same, as a listing may be, needs a place as well."""
+        if response.direct_passthrough or (response.content_length or 0) <= SMALL or request.method == "HEAD":
+            return response
+        try:
+            place = self.transfers.take()
+        except Problem as problem:
+            return answer(problem)
+        response.call_on_close(place.give_back)
+        return response
+
+
+def _key(owner: str, name: str) -> str:
+    return f"visitors/{owner}/{name}"
+
+
+def _describe(info: ObjectInfo, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "size": info.size,
+        "content_type": info.content_type,
+        "etag": conditional.etag(info),
+        "updated": conditional.last_modified(info),
+        "crc32c": f"{info.crc32c:08x}",
+    }
+
+
+def declared_type(headers: Headers) -> str:
+    """The type that the visitor declares, if it is one (RFC 9110 §8.3.1)."""
+    given = headers.get("Content-Type", "")
+    token = r"[A-Za-z0-9!#$&^_.+-]{1,100}"  # noqa: S105 -- the grammar's word
+    if re.fullmatch(rf"{token}/{token}(?:; ?charset=[A-Za-z0-9_-]{{1,40}})?", given, re.ASCII):
+        return given.lower()
+    return "application/octet-stream"

@@ -1,0 +1,149 @@
+"""The page, ``GET /``, and its forms: what the page's script does through the API, they do without a script.
+
+A form that did its work leads back to the page (303); one that did not shows the error's own page.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from flask import Flask, make_response, redirect, render_template
+from werkzeug.datastructures import Headers
+from werkzeug.http import parse_date
+from werkzeug.wrappers import Response
+
+from service.http import forms
+from service.http.errors import Problem, translate
+from service.http.system_routes import Instance
+from service.sample import file_names
+from service.sample.files import Files, declared_type
+from service.sample.visitor import Visitor
+from service.settings import Settings
+from service.storage.store import StorageUnavailable
+
+T = TypeVar("T")
+
+# A browser that is told "no-referrer" calls its own page's forms cross-site: their Origin is "null" (Fetch, §3.2).
+REFERRER = {"Referrer-Policy": "same-origin"}
+GUIDE = "https://cloud.google.com/architecture/best-practices-for-operating-containers"
+ROOM_FOR_FORM = 1024 * 1024  # bytes of a form beside its files
+
+
+class Page:
+    """``/`` and ``/forms/…``."""
+
+    def __init__(self, settings: Settings, instance: Instance, visitor: Visitor, files: Files) -> None:
+        self._settings = settings
+        self._instance, self._visitor, self._files = instance, visitor, files
+
+    def register(self, app: Flask) -> None:
+        """Put the routes on ``app``, and what the template needs."""
+        app.jinja_env.filters["iso"] = _iso
+        app.jinja_env.filters["segment"] = _segment
+        app.add_url_rule("/", "page", self.page)
+        for name in ("sign_in", "sign_out", "visit", "upload", "delete"):
+            path = f"/forms/{name.replace('_', '-')}"
+            app.add_url_rule(path, f"forms.{name}", getattr(self, name), methods=["POST"])
+
+    def page(self) -> Response:
+        """The page with what is known now. A store that is down takes its panel, and nothing else."""
+        visitor, no_visitor = _or_problem(self._visitor.show)
+        status = self._instance.status()
+        files, no_files = _or_problem(lambda: self._list(status["dependencies"]["storage"]["status"]))
+        html = render_template(
+            "index.html",
+            instance=self._instance.facts,
+            status=status,
+            visitor=visitor,
+            no_visitor=no_visitor,
+            files=files,
+            no_files=no_files,
+            docs=self._docs,
+            max_name=file_names.MAX_VISITOR,
+            max_upload=self._settings.max_upload_bytes,
+        )
+        response = make_response(html)
+        response.headers.extend(REFERRER)
+        return response
+
+    def sign_in(self) -> Response:
+        """Name the session."""
+        self._visitor.name_it(forms.fields().get("name"))
+        return _back("session")
+
+    def sign_out(self) -> Response:
+        """End the session."""
+        self._visitor.sign_out()
+        return _back("session")
+
+    def visit(self) -> Response:
+        """Count a visit."""
+        self._visitor.visit()
+        return _back("session")
+
+    def upload(self) -> Response:
+        """Store the form's files, one after the other. The field ``replace`` before them says that they may replace."""
+        headers = Headers({"If-None-Match": "*"})
+        stored: list[str] = []
+        with self._files.transfers.take():  # the whole form is one, and may stall before its first file
+            for part in forms.parts(self._settings.max_total_bytes + ROOM_FOR_FORM):
+                if isinstance(part, tuple):
+                    if part == ("replace", "yes"):
+                        headers = Headers()
+                elif part.name:  # a browser sends a part without a name where no file was chosen
+                    self._store(part, headers, stored)
+                    stored.append(part.name)
+        if not stored:
+            raise Problem(400, "No file was chosen.")
+        return _back("files")
+
+    def delete(self) -> Response:
+        """Delete a file, if it is still the one that was shown."""
+        form = forms.fields()
+        self._files.remove(file_names.check(form.get("name", "")), Headers({"If-Match": form.get("etag", "")}))
+        return _back("files")
+
+    def _list(self, state: str) -> dict[str, Any]:
+        """The visitor's files. A store that is known to be down is not waited for: the page is to come all the same."""
+        if state == "fail":
+            raise StorageUnavailable("not asked for the page: the last check failed")
+        return self._files.list()
+
+    def _store(self, part: forms.Upload, headers: Headers, stored: list[str]) -> None:
+        try:
+            name = file_names.check(part.name)
+            chunks = forms.at_most(part.chunks, self._settings.max_upload_bytes)
+            self._files.write(name, chunks, None, content_type=declared_type(part.headers), headers=headers)
+        except Exception as error:
+            problem = translate(error)
+            if problem.status == 412:
+                problem.detail = "There is a file of this name already. Tick “Replace” to replace it."
+            kept = f" The files before it were kept: {', '.join(stored)}." if stored else ""
+            detail = f"{part.name}: {problem.detail}{kept}"
+            raise Problem(problem.status, detail, kind=problem.kind, headers=problem.headers) from error
+
+    def _docs(self, page: str, section: str) -> str:
+        """Where a practice is explained: our page about it, or a section of the guide that it comes from."""
+        return f"{self._settings.docs_url}/{page}" if self._settings.docs_url else f"{GUIDE}#{section}"
+
+
+def _or_problem(ask: Callable[[], T]) -> tuple[T | None, Problem | None]:
+    try:
+        return ask(), None
+    except Exception as error:  # noqa: BLE001 -- translated, and logged, as if it had left the view
+        return None, translate(error)
+
+
+def _back(panel: str) -> Response:
+    return redirect(f"/#{panel}", 303)
+
+
+def _iso(http_date: str) -> str:
+    """An HTTP date as HTML's <time> wants it."""
+    return (parse_date(http_date) or datetime.fromtimestamp(0, UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _segment(name: str) -> str:
+    """A name as one segment of a path (RFC 3986 §3.3)."""
+    return quote(name, safe="")
