@@ -37,17 +37,17 @@ test: $(VENV)/dev.stamp ## all tests, against real stores (installs them with ap
 
 test-practices: $(VENV)/dev.stamp ## that the conformance suite is green on the service and red on each broken twin
 	@scripts/test-servers.sh
-	@$(BIN)/python -m pytest -n $(JOBS) tests/practices $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) tests/conformance $(TESTS)
 
 test-browser: $(VENV)/dev.stamp ## the page in a real Chromium; screenshots of its states come to .cache/screenshots
 	@scripts/test-servers.sh chromium:chromium npm:npm
 	@scripts/axe.sh >/dev/null
-	@$(BIN)/python -m pytest -n $(JOBS) tests/browser $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) tests/e2e/browser $(TESTS)
 
 test-sidecars: $(VENV)/dev.stamp ## the log agent and the exporters, beside a real Tomcat (installed where it is missing)
 	@scripts/test-servers.sh java:default-jre-headless tomcat10-instance-create:tomcat10-user mvn:maven prometheus-redis-exporter:prometheus-redis-exporter faketime:faketime
 	@for kind in httpserver javaagent; do scripts/jmx-exporter.sh $$kind >/dev/null; done
-	@$(BIN)/python -m pytest -n $(JOBS) tests/sidecars $(TESTS)
+	@$(BIN)/python -m pytest -n $(JOBS) tests/e2e/sidecars $(TESTS)
 
 screenshots: $(VENV)/dev.stamp ## make the pictures of docs/images anew
 	@scripts/test-servers.sh chromium:chromium
@@ -71,7 +71,7 @@ image: ## build the image with docker, podman or buildah: IMAGE=seatrial:dev, FO
 # One after the other: they measure memory and time. What they measured is printed (-s).
 test-container: $(VENV)/dev.stamp ## the image and its confined container, for real; needs root, installs podman where it is missing
 	@scripts/test-servers.sh podman:podman buildah:buildah runc:runc debootstrap:debootstrap ip:iproute2 mvn:maven
-	@$(BIN)/python -m pytest -s tests/container $(TESTS)
+	@$(BIN)/python -m pytest -s tests/e2e/container $(TESTS)
 
 test-manifests: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## what k8s/ makes: forms, practices, flows, checkov, kube-score; needs no cluster
 	@scripts/test-servers.sh
@@ -83,13 +83,13 @@ test-cluster: $(VENV)/dev.stamp ## the manifests on the cluster of `make kind`, 
 
 # make hands its command line's variables on in the environment, where the program looks for its options.
 conform: ## prove the practices on a running service: BASE_URL=http://localhost:8080 (docs/conformance.md)
-	@$(PYTHON) -m tests.practices
+	@$(PYTHON) -m conformance
 
 lint: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## ruff, mypy --strict, shellcheck, actionlint, hadolint, checkov, generated documents
 	@$(BIN)/ruff check --no-cache # its cache does not see that an imported file has come or gone
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
-	@$(BIN)/shellcheck scripts/*.sh tests/container/*.sh .ci/*
+	@$(BIN)/shellcheck scripts/*.sh tests/e2e/container/*.sh .ci/*
 	@$(BIN)/hadolint Dockerfile sidecars/*/Dockerfile
 	@$$(scripts/go-tool.sh compose-go) docker-compose.yml >/dev/null # by the compose specification's schema, and more
 	@$(SCAN)/bin/checkov --framework dockerfile --file Dockerfile sidecars/*/Dockerfile --quiet --compact --skip-download

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.machine import cores, on_core
 from bench.servers import Server
-from tests.harness.processes import free_port, require, running, stop
+from tests.support.processes import free_port, require, running, stop
 
 CONNECTIONS = 16  # twice as many as the server has threads: it never waits for the generator
 ROOM = 2.0  # the generator must be able to do so many times more than what is measured

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.machine import cores, on_core
-from tests.harness.processes import accepts_connections, free_port, stop, wait_until
-from tests.harness.service import DEFAULTS, PROJECT
+from tests.support.processes import accepts_connections, free_port, stop, wait_until
+from tests.support.service import DEFAULTS, PROJECT
 
 THREADS = 8  # of the service's settings, and of every rival
 KEEP_ALIVE = 620  # seconds, as above

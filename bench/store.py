@@ -14,9 +14,9 @@ from urllib.parse import quote, urlsplit
 
 from bench.machine import cores, on_core
 from bench.servers import Server, service
-from tests.harness.gcs import create_bucket, object_names, strict_gcs
-from tests.harness.http import Visitor
-from tests.harness.service import PROJECT
+from tests.support.gcs import create_bucket, object_names, strict_gcs
+from tests.support.http import Visitor
+from tests.support.service import PROJECT
 
 BUCKET = "files"
 MEMORY = "/dev/shm"  # noqa: S108 -- a folder of our own in it

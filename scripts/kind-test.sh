@@ -19,4 +19,4 @@ if [ -z "${LOAD:-}" ]; then
   : "${NODE_STOP:=$node systemctl stop kubelet}" "${NODE_START:=$node systemctl start kubelet}" "${KILL_CONTAINER:=$kill}"
   export NODE_STOP NODE_START KILL_CONTAINER
 fi
-exec "$python" -m pytest -s tests/cluster "$@"
+exec "$python" -m pytest -s tests/e2e/cluster "$@"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from playwright.sync_api import ViewportSize, expect
 
-from tests.browser.conftest import two_instances
-from tests.harness.browser import chromium, visit
-from tests.harness.redis import redis_server
+from tests.e2e.browser.conftest import two_instances
+from tests.support.browser import chromium, visit
+from tests.support.redis import redis_server
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 FILES = {

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from bench.context import Context
 from bench.figures import Figure, Goal
 from bench.servers import Server, gunicorn, service
-from tests.harness.http import Visitor
-from tests.harness.processes import wait_until
+from tests.support.http import Visitor
+from tests.support.processes import wait_until
 
 RESTARTS = 20
 UNAWARE = 0.5  # seconds that a platform goes on sending after SIGTERM, until all of it knows

@@ -8,8 +8,8 @@ from bench.figures import Figure, Goal, alternate
 from bench.load import background
 from bench.machine import cores, on_core
 from bench.servers import Server, service
-from tests.harness.hold import holdable_service
-from tests.harness.raw import RawClient, head
+from tests.support.hold import holdable_service
+from tests.support.raw import RawClient, head
 
 ASKED = 300  # times a round
 THREADS = 8

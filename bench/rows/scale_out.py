@@ -8,8 +8,8 @@ from bench.context import Context
 from bench.figures import Figure, Goal
 from bench.machine import cores, on_core
 from bench.servers import service
-from tests.harness.http import Visitor
-from tests.harness.redis import RedisServer, redis_server
+from tests.support.http import Visitor
+from tests.support.redis import RedisServer, redis_server
 
 if TYPE_CHECKING:
     import redis

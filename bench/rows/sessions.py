@@ -11,8 +11,8 @@ from bench.figures import Figure, Goal, alternate
 from bench.load import load
 from bench.machine import cores, on_core
 from bench.servers import Server, gunicorn
-from tests.harness.memcached import memcached_server
-from tests.harness.redis import redis_server
+from tests.support.memcached import memcached_server
+from tests.support.redis import redis_server
 
 APP = "bench.rivals.sessions:app"
 GOALS = {"untouched": 1.5, "read": 1.4, "write": 1.2}

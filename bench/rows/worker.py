@@ -9,8 +9,8 @@ from bench.figures import Figure, alternate
 from bench.load import load
 from bench.machine import cores, on_core
 from bench.servers import THREADS, Server, gunicorn, service
-from tests.harness.http import Visitor
-from tests.harness.redis import redis_server
+from tests.support.http import Visitor
+from tests.support.redis import redis_server
 
 HELLO, SESSION = "/api/instance", "/api/session"
 OTHER_THREADS = (2, 4, 16, 32)

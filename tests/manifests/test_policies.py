@@ -1,6 +1,6 @@
 """The policies as objects: each is bound, can be exempt, says what to do, and stands in the README.
 
-That they refuse what they should needs an API server: tests/cluster/test_policies.py.
+That they refuse what they should needs an API server: tests/e2e/cluster/test_policies.py.
 """
 
 import re

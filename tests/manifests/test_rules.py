@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.harness.processes import require
 from tests.manifests.render import PROJECT
+from tests.support.processes import require
 
 FOLDER = PROJECT / "k8s" / "components" / "prometheus"
 ALERTS = [

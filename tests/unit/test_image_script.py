@@ -1,6 +1,6 @@
 """scripts/image.sh with engines that only note what they were asked: what it chooses, what it passes on, what it says.
 
-With a real engine it is run by tests/container.
+With a real engine it is run by tests/e2e/container.
 """
 
 import os

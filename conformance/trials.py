@@ -1,0 +1,273 @@
+"""What disturbs the service: each trial is run once, and what it saw is judged by several rows."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from conformance.http import Client, NoAnswer
+from conformance.target import Background, Instance, Target, ask
+
+STEADY = 1.0  # seconds without a failure until it is back: each of its processes finds that out for itself
+FILE = b"a file that must survive " * 40
+RECOVERY = 30.0  # seconds that a service has to see that its store is back
+
+
+def upload(target: Target, client: Client, name: str) -> None:
+    """Keep FILE. NoAnswer where it is refused."""
+    answer = client.ask("PUT", file_path(target, name), FILE, {"Content-Type": "text/plain"})
+    if answer.status not in (200, 201, 204):
+        raise NoAnswer(f"PUT {client.base_url}{file_path(target, name)}: {answer.status} {answer.text[:80]!r}")
+
+
+def read_back(target: Target, client: Client, name: str) -> str:
+    """What came instead of FILE; "" where it is right."""
+    try:
+        answer = client.get(file_path(target, name))
+    except NoAnswer as error:
+        return str(error)
+    if answer.status != 200:
+        return f"{answer.status}"
+    return "" if answer.body == FILE else "other bytes than were uploaded"
+
+
+def file_path(target: Target, name: str) -> str:
+    return f"{(target.paths.files or '').rstrip('/')}/{name}"
+
+
+# Every instance is killed in turn
+
+
+@dataclass
+class Kills:
+    """``visits`` and ``files``: after each kill, through whom it was asked and what was wrong ("" where nothing)."""
+
+    visits: list[tuple[str, str]] = field(default_factory=list)
+    files: list[tuple[str, str]] = field(default_factory=list)
+    unseen: int = 0  # kills after which the address never stopped to answer
+
+
+def kills(target: Target) -> Kills:
+    """Kill every instance in turn, as one visitor who counts visits and keeps a file."""
+    found = Kills()
+    name = "kept-through-kills.txt"
+    with Client(target.instances[0].base) as client:
+        count = target.visit(client) if target.paths.visits else 0
+        if target.paths.files:
+            upload(target, client, name)
+        for instance in target.instances:
+            target.progress(f"killing instance {instance.number}")
+            found.unseen += not target.kill(instance)
+            other = target.instances[instance.number % len(target.instances)]
+            if other is instance:
+                target.start(instance)
+            client.at(other.base)
+            via = f"{other.base} after {instance.base} was killed"
+            if target.paths.visits:
+                count += 1
+                found.visits.append((via, _visit(target, client, count)))
+            if target.paths.files:
+                found.files.append((via, read_back(target, client, name)))
+            if other is not instance:
+                target.start(instance)
+    return found
+
+
+def _visit(target: Target, client: Client, expected: int) -> str:
+    try:
+        count = target.visit(client)
+    except NoAnswer as error:
+        return str(error)
+    return "" if count == expected else f"visit {expected} was counted as {count}"
+
+
+# The session store goes away and comes back
+
+
+@dataclass
+class Outage:
+    """``unhealthy``: what liveness said other than 200. ``recovered_after``: seconds; None where it did not."""
+
+    unhealthy: list[str]
+    asked: int
+    recovered_after: float | None
+    last_words: str
+    visits: tuple[int, int] = (0, 0)  # the last before the store was stopped, the first after; of one visitor
+
+
+def outage(target: Target) -> Outage:
+    """Stop the session store, ask for liveness all the while, and start it again."""
+    with Client(target.instances[0].base) as visitor:
+        before = target.visit(visitor) if target.paths.visits else 0
+        found = _outage(target)
+        after = target.visit(visitor) if target.paths.visits and found.recovered_after is not None else 0
+    found.visits = (before, after)
+    return found
+
+
+def _outage(target: Target) -> Outage:
+    unhealthy: list[str] = []
+    asked = 0
+    target.progress(f"stopping the session store for {target.limits.outage:g} s")
+    target.store(up=False)
+    try:
+        end = time.monotonic() + target.limits.outage
+        while time.monotonic() < end:
+            for instance in target.instances:
+                asked += 1
+                unhealthy += _unhealthy(target, instance)
+            if target.paths.visits:  # traffic goes on: it is what makes a liveness that looks at the store fail
+                _quietly(target)
+            time.sleep(0.1)
+    finally:
+        target.store(up=True)
+    target.progress("waiting until sessions work again")
+    started = time.monotonic()
+    last_words, well_since = "", started
+    while (now := time.monotonic()) - started < RECOVERY:
+        wrong = _recovery(target)
+        if wrong:
+            last_words, well_since = wrong, now + 0.1
+        elif now - well_since > STEADY:
+            return Outage(unhealthy, asked, well_since - started, "")
+        time.sleep(0.05)
+    return Outage(unhealthy, asked, None, last_words)
+
+
+def _unhealthy(target: Target, instance: Instance) -> list[str]:
+    try:
+        answer = ask(instance.platform, target.paths.health or "/", seconds=5)
+    except NoAnswer as error:
+        return [str(error)]
+    return [] if answer.status == 200 else [f"{instance.platform}{target.paths.health}: {answer.status}"]
+
+
+def _quietly(target: Target) -> None:
+    with Client(target.instances[0].base, seconds=5) as client:
+        try:
+            target.visit(client)
+        except NoAnswer:
+            return
+
+
+def _recovery(target: Target) -> str:
+    for instance in target.instances:
+        with Client(instance.base, seconds=5) as client:
+            try:
+                if target.paths.visits:
+                    target.visit(client)
+            except NoAnswer as error:
+                return str(error)
+    return ""
+
+
+# One instance is ended under load, as the platform ends it
+
+
+@dataclass
+class Stop:
+    """Seconds count from the stop command.
+
+    ``failed``: requests that failed while the platform may still send some. ``said_no``: when readiness first said
+    something other than 200; ``said_yes``: when it last said 200. ``ended_after``: None where it did not end.
+    """
+
+    requests: int = 0
+    failed: list[str] = field(default_factory=list)
+    said_no: float | None = None
+    said_yes: float = 0.0
+    upload: str | None = None  # what went wrong with the one in flight; "" nothing; None: there was none
+    ended_after: float | None = None
+
+
+def stop(target: Target) -> Stop:
+    """End the first instance under load; it is started again."""
+    instance = target.instances[0]
+    found = Stop()
+    notice = target.limits.notice
+    begun, second_half = threading.Event(), threading.Event()
+    since: list[float] = []  # when the stop began, once it has
+
+    def now() -> float:
+        return time.monotonic() - since[0] if since else 0.0
+
+    def load(*, keep_alive: bool, work: Background) -> None:
+        with Client(instance.base) as client:
+            while not work.done.is_set():
+                at = now()
+                try:
+                    status = _ask_something(target, client)
+                    failure = f"status {status}" if status >= 500 else ""
+                except NoAnswer as error:
+                    failure = str(error)
+                found.requests += 1
+                if failure:
+                    found.failed.append(f"{at:.1f} s after the stop: {failure}")
+                    time.sleep(0.2)
+                if not keep_alive:
+                    client.close()
+                work.done.wait(0.02)
+
+    def halves() -> Iterator[bytes]:
+        half = len(FILE) // 2
+        yield FILE[:half]
+        begun.set()
+        second_half.wait(notice + 30)
+        yield FILE[half:]
+
+    def slow_upload() -> None:
+        found.upload = "it never began"
+        with Client(instance.base, seconds=notice + target.limits.grace + 10) as client:
+            try:
+                length = {"Content-Length": str(len(FILE)), "Content-Type": "text/plain"}
+                status = client.ask("PUT", file_path(target, "in-flight.txt"), halves(), length).status
+                found.upload = "" if status < 300 else f"status {status}"
+            except NoAnswer as error:
+                found.upload = str(error)
+
+    def watch(work: Background) -> None:
+        while not work.done.is_set():
+            try:
+                said_yes = ask(instance.platform, target.paths.ready or "/", seconds=2).status == 200
+            except NoAnswer:
+                said_yes = True  # silence says nothing
+            else:
+                if said_yes:
+                    found.said_yes = now()
+            if not said_yes and found.said_no is None and since:
+                found.said_no = now()
+            work.done.wait(0.03)
+
+    target.progress(f"stopping instance {instance.number} under load")
+    with Background() as watching, Background() as loading, Background() as uploading:
+        if target.paths.ready:
+            watching.start(lambda: watch(watching))
+        for keep_alive in (True, True, False):
+            loading.start(lambda k=keep_alive: load(keep_alive=k, work=loading))  # type: ignore[misc] # bound now
+        if target.paths.files:
+            uploading.start(slow_upload)
+            begun.wait(10)
+        target.wait_until(lambda: found.requests > 10, 10)
+        since.append(time.monotonic())
+        command = target.stop(instance)
+        try:
+            loading.done.wait(notice)
+            loading.join()
+            command.check()
+        finally:
+            second_half.set()
+        uploading.join()
+        if target.wait_until(lambda: target.is_gone(instance), target.limits.grace):
+            found.ended_after = now()
+        watching.join()
+    if found.ended_after is None and target.commands.kill:
+        target.kill(instance)
+    # Its listeners may be gone before it is: a command that waits for the end says when it may be started again.
+    command.end(target.limits.grace)
+    target.start(instance)
+    return found
+
+
+def _ask_something(target: Target, client: Client) -> int:
+    """What needs no store, so that only the stop can make it fail."""
+    return client.get(target.paths.home).status

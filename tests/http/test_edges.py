@@ -1,0 +1,251 @@
+"""The edges: headers on every answer, problem documents on every fault, proxies, hosts, other sites, and the API's
+own description."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import validate
+
+from service.http.errors import KIND_POINTER
+from tests.support.http import Answer, Visitor
+from tests.support.raw import RawClient, head
+from tests.support.service import running_service
+from tests.support.stacks import Stack, running_stack
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """The edges are the same on every store."""
+    with running_stack("memory") as running:
+        yield running
+
+
+@pytest.fixture
+def visitor(stack: Stack) -> Iterator[Visitor]:
+    with Visitor(stack.app_url) as somebody:
+        yield somebody
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service that answers to localhost only."""
+    with running_service(tmp_path_factory.mktemp("hosts"), ALLOWED_HOSTS="localhost") as service:
+        yield service.app_url
+
+
+def assert_guarded(answer: Answer) -> None:
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Referrer-Policy"] in ("no-referrer", "same-origin")  # the page's forms need the latter
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "Strict-Transport-Security" not in answer.headers  # COOKIE_SECURE is off
+    assert answer.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/health", 200),
+        ("GET", "/ready", 200),
+        ("GET", "/api/instance", 200),
+        ("GET", "/api/status", 200),
+        ("GET", "/static/x/page.css", 200),
+        ("GET", "/static/x/none.css", 404),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/api/session", 200),
+        ("GET", "/nowhere", 404),
+        ("GET", "/api/files/none", 404),
+        ("POST", "/", 405),
+        ("TRACE", "/", 405),
+        ("GET", "/metrics", 404),  # on the ops listener only
+        ("GET", "//example.org/", 404),
+        ("DELETE", "/health", 405),
+    ],
+)
+def test_every_answer_is_guarded_and_every_fault_is_a_problem(
+    visitor: Visitor, method: str, path: str, status: int
+) -> None:
+    answer = visitor.ask(method, path)
+    assert answer.status == status
+    assert_guarded(answer)
+    if status >= 400:
+        problem = answer.json
+        assert answer.headers.get_content_type() == "application/problem+json"
+        assert problem["status"] == status
+        assert problem["request_id"] == answer.headers["X-Request-Id"]
+        assert problem["instance"] == "/" + path.lstrip("/")
+        assert problem["title"]
+
+
+def test_a_browser_gets_a_page(visitor: Visitor) -> None:
+    accept = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    answer = visitor.ask("GET", "/<script>alert(1)</script>", headers={"Accept": accept})
+    assert (answer.status, answer.headers.get_content_type()) == (404, "text/html")
+    assert b"<script>" not in answer.body
+    assert_guarded(answer)
+
+
+def test_an_api_answer_is_kept_by_no_cache(visitor: Visitor) -> None:
+    assert visitor.get("/api/session").headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://HOST"}, False),
+        ({"Origin": "http://HOST"}, True),
+        ({"Origin": "http://example.org"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": "http://HOST.example.org"}, False),
+    ],
+)
+def test_another_site_may_not_write(stack: Stack, visitor: Visitor, headers: dict[str, str], *, allowed: bool) -> None:
+    host = stack.app_url.removeprefix("http://").rstrip("/")
+    sent = {name: value.replace("HOST", host) for name, value in headers.items()}
+    answer = visitor.ask("POST", "/api/session/visits", headers=sent)
+    assert answer.status == (200 if allowed else 403)
+    if not allowed:
+        assert answer.kind == "cross-site"
+        assert "Set-Cookie" not in answer.headers
+    assert visitor.ask("GET", "/api/instance", headers=sent).status == 200
+
+
+def test_only_allowed_hosts_are_answered_but_health_always(tmp_path: Path) -> None:
+    with running_service(tmp_path, ALLOWED_HOSTS="example.org,*.example.com,[::1]") as service:
+        with Visitor(service.app_url) as visitor:
+            for host, status in {
+                "example.org": 200,
+                "EXAMPLE.org:8080": 200,
+                "a.example.com": 200,
+                "[::1]:80": 200,
+                "example.com": 400,
+                "evil.org": 400,
+                "example.org.evil.org": 400,
+                "evilexample.com": 400,
+                "": 400,
+            }.items():
+                assert visitor.ask("GET", "/api/instance", headers={"Host": host}).status == status, host
+            assert visitor.ask("GET", "/health", headers={"Host": "10.1.2.3"}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status", "kind"),
+    [
+        (b"GET /api/instance HTTP/1.1\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.1\r\nHost:\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.1\r\nHost: localhost:80@evil\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.1\r\nHost: localhost, evil\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.1\r\nHost: local host\r\n", 400, "bad-host"),
+        (b"GET /api/instance HTTP/1.0\r\n", 400, "unknown-host"),
+        (b"GET http://evil/api/instance HTTP/1.1\r\nHost: localhost\r\n", 400, "unknown-host"),
+        (b"GET http://localhost/api/instance HTTP/1.1\r\nHost: evil\r\n", 200, ""),
+        (b"GET /api/instance HTTP/1.1\r\nHost: LOCALHOST:8080\r\n", 200, ""),
+        (b"GET /health HTTP/1.0\r\n", 200, ""),
+    ],
+)
+def test_the_host_that_is_asked_for_is_decided_once(hosts: str, request_head: bytes, status: int, kind: str) -> None:
+    """RFC 9112 §3.2: a request has one Host, and the target's authority overrides it."""
+    with RawClient(hosts) as client:
+        client.send(request_head + b"\r\n")
+        answer = client.answer()
+    assert (answer.status, answer.kind if kind else "") == (status, kind)
+
+
+def test_a_redirect_names_no_host(hosts: str) -> None:
+    with RawClient(hosts) as client:
+        client.send(b"GET http://localhost?a=b HTTP/1.1\r\nHost: evil\r\n\r\n")
+        answer = client.answer()
+    assert (answer.status, answer.headers["Location"]) == (308, "/?a=b")
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "x"])
+def test_other_transfer_codings_than_chunked_are_refused(stack: Stack, coding: str) -> None:
+    with RawClient(stack.app_url) as client:
+        client.send(head("PUT", "/api/files/a", f"Transfer-Encoding: {coding}") + b"0\r\n\r\n")
+        assert client.answer().status in ({501} if "chunked" in coding else {400, 501})
+
+
+def test_a_packed_body_is_refused_and_told_how_to_come(visitor: Visitor) -> None:
+    answer = visitor.put("packed", b"x", content_encoding="gzip")
+    assert (answer.status, answer.headers["Accept-Encoding"]) == (415, "identity")
+    assert visitor.put("plain", b"x", content_encoding="identity").status == 201
+
+
+@pytest.mark.parametrize(
+    ("status", "severity", "request_line"),
+    [(507, "WARNING", "PUT"), (501, "INFO", "PUT"), (404, "INFO", "GET")],
+)
+def test_an_answer_that_is_as_it_should_be_is_no_error_in_the_log(
+    tmp_path: Path, status: int, severity: str, request_line: str
+) -> None:
+    with running_service(tmp_path, MAX_FILES="0") as service, RawClient(service.app_url) as client:
+        coding = ["Transfer-Encoding: gzip, chunked"] if status == 501 else ["Content-Length: 1"]
+        client.send(head(request_line, "/api/files/a", *(coding if request_line == "PUT" else [])) + b"x")
+        assert client.answer().status == status
+        record = service.wait_for(lambda r: r.get("httpRequest", {}).get("status") == status)
+    assert record["severity"] == severity
+
+
+def test_forwarded_headers_count_only_from_our_proxies(tmp_path: Path) -> None:
+    """The log shows whose request it was."""
+    forged = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7, 10.0.0.1", "X-Forwarded-Proto": "https"}
+    for trusted, expected in {
+        "": "127.0.0.1",
+        "10.0.0.0/8": "127.0.0.1",  # we are not reached through it
+        "127.0.0.1": "10.0.0.1",
+        "127.0.0.0/8,10.0.0.0/8": "198.51.100.7",  # what stands further left is anybody's word
+    }.items():
+        folder = tmp_path / (trusted.replace("/", "-") or "none")
+        folder.mkdir()
+        with running_service(folder, FORWARDED_ALLOW_IPS=trusted) as service, Visitor(service.app_url) as visitor:
+            visitor.ask("GET", "/api/instance", headers=forged)
+            record = service.wait_for(lambda r: r.get("httpRequest", {}).get("requestUrl", "").endswith("/instance"))
+            assert record["httpRequest"]["remoteIp"] == expected, trusted
+            scheme = record["httpRequest"]["requestUrl"].partition(":")[0]
+            assert scheme == ("https" if trusted.startswith("127.") else "http"), trusted
+
+
+def test_hsts_and_the_host_cookie_come_with_https(tmp_path: Path) -> None:
+    with running_service(tmp_path, COOKIE_SECURE="true") as service, Visitor(service.app_url) as visitor:
+        answer = visitor.ask("POST", "/api/session/visits")
+        assert answer.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+        line = answer.headers["Set-Cookie"]
+        assert line.startswith("__Host-session=")
+        assert "Secure" in line
+        assert "Domain" not in line
+
+
+def test_the_description_is_valid_and_its_problem_types_are_found_in_it(visitor: Visitor) -> None:
+    document = visitor.get("/openapi.json").json
+    validate(document)
+    answer = visitor.ask("PUT", "/api/session", b"{", {"Content-Type": "application/json"})
+    pointer, _, kind = answer.json["type"].rpartition("/")
+    assert pointer + "/" == KIND_POINTER
+    assert kind in document["components"]["x-problems"]
+
+
+def test_schemathesis_finds_nothing(stack: Stack, tmp_path: Path) -> None:
+    """Hundreds of requests made from the description: valid, invalid and hostile ones."""
+    config = Path(__file__).with_name("schemathesis.toml")
+    command = [sys.executable, "-m", "schemathesis.cli", f"--config-file={config}"]
+    command += ["run", f"{stack.app_url}/openapi.json", "--max-examples=25"]
+    command += ["--seed=1", "--no-color", "--request-timeout=10"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
+def test_the_instance_says_who_answered(visitor: Visitor) -> None:
+    shown = json.loads(visitor.get("/api/instance").body)
+    assert set(shown) == {"name", "version", "revision", "started", "stores"}
+    assert shown["stores"] == {"sessions": "memory", "files": "file"}

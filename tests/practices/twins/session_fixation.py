@@ -1,8 +1,0 @@
-"""Breaks the session: signing in keeps the id that the visitor came with."""
-
-from service.sessions.session import Session
-from tests.practices.twins.ours import start
-
-if __name__ == "__main__":
-    Session.renew = lambda self: None  # type: ignore[method-assign] # noqa: ARG005 -- as the real one
-    start()

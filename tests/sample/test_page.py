@@ -1,0 +1,302 @@
+"""The page's parts that need no browser: its files, its forms, and what they do with what is sent to them."""
+
+import gzip
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.support.gcs import create_bucket, strict_gcs
+from tests.support.http import Answer, Visitor
+from tests.support.processes import freeze, wait_until
+from tests.support.raw import RawClient
+from tests.support.redis import redis_server
+from tests.support.service import running_service
+from tests.support.stacks import Stack
+
+BOUNDARY = "----boundary"
+MULTIPART = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def visitor(stack: Stack) -> Iterator[Visitor]:
+    with Visitor(stack.app_url) as somebody:
+        yield somebody
+
+
+@pytest.fixture
+def guest(small: Stack) -> Iterator[Visitor]:
+    """A visitor of the service with small limits."""
+    with Visitor(small.app_url) as somebody:
+        yield somebody
+
+
+def part(name: str, content: bytes, *, filename: str | None = None, content_type: str = "") -> bytes:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"'
+    head += f'; filename="{filename}"' if filename is not None else ""
+    head += f"\r\nContent-Type: {content_type}" if content_type else ""
+    return head.encode() + b"\r\n\r\n" + content + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+def upload(visitor: Visitor, *parts: bytes) -> Answer:
+    return visitor.ask("POST", "/forms/upload", form(*parts), MULTIPART)
+
+
+def names_of(visitor: Visitor) -> list[str]:
+    return [file["name"] for file in visitor.get("/api/files").json["files"]]
+
+
+def asset_addresses(page: str) -> list[str]:
+    return re.findall(r'(?:href|src)="(/static/[^"]+)"', page)
+
+
+def test_every_file_of_the_page_is_there_for_a_year(visitor: Visitor) -> None:
+    addresses = asset_addresses(visitor.get("/").body.decode())
+    assert {address.rpartition(".")[2] for address in addresses} == {"css", "js", "svg"}
+    for address in addresses:
+        plain = visitor.get(address)
+        packed = visitor.get(address, accept_encoding="gzip")
+        assert (
+            plain.headers["Cache-Control"] == packed.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        )
+        assert plain.headers["Vary"] == packed.headers["Vary"] == "Accept-Encoding"
+        assert "Content-Encoding" not in plain.headers
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(packed.body) == plain.body
+
+
+@pytest.mark.parametrize("refused", ["gzip;q=0", "identity", "br", ""])
+def test_nobody_gets_a_coding_that_was_not_asked_for(visitor: Visitor, refused: str) -> None:
+    [address, *_] = asset_addresses(visitor.get("/").body.decode())
+    assert "Content-Encoding" not in visitor.get(address, accept_encoding=refused).headers
+
+
+def test_another_versions_page_gets_files_that_are_not_kept(visitor: Visitor) -> None:
+    """While two versions serve, the page of one asks the other."""
+    answer = visitor.get("/static/0123456789abcdef/page.js")
+    assert answer.status == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("name", ["none.js", "%2e%2e%2fpage.py", "..%2f..%2fpage.py", "page.js%00", "index.html"])
+def test_nothing_else_is_among_them(visitor: Visitor, name: str) -> None:
+    assert visitor.get(f"/static/x/{name}").status == 404
+
+
+def test_the_page_begins_no_session(visitor: Visitor) -> None:
+    assert "Set-Cookie" not in visitor.get("/").headers
+
+
+def test_nothing_in_the_page_is_inline(visitor: Visitor) -> None:
+    page = visitor.get("/").body.decode()
+    assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", page)
+
+
+def test_every_text_that_the_script_says_is_in_the_page(visitor: Visitor) -> None:
+    page = visitor.get("/").body.decode()
+    known = set(re.findall(r'data-text="([^"]+)"', page))
+    used = set()
+    for address in asset_addresses(page):
+        script = visitor.get(address).body.decode()
+        used |= set(re.findall(r'\b(?:text|show|label)\("([a-z-]+)"', script))
+    ids = {"live", "ready"}  # of states, which are shown too
+    assert used - ids - {"cancel", "dismiss"} <= known
+    assert {"cancel-button", "dismiss-button", "cancel", "dismiss"} <= known
+
+
+def test_the_forms_do_what_the_api_does(visitor: Visitor) -> None:
+    answer = visitor.ask("POST", "/forms/sign-in", urlencode({"name": "Ada é"}).encode(), FORM)
+    assert (answer.status, answer.headers["Location"]) == (303, "/#session")
+    visitor.ask("POST", "/forms/visit")
+    session = visitor.get("/api/session").json
+    assert (session["name"], session["visits"]) == ("Ada é", 1)
+    assert upload(visitor, part("file", b"content", filename="a.txt", content_type="text/plain")).status == 303
+    [file] = visitor.get("/api/files").json["files"]
+    assert (file["name"], file["size"], file["content_type"]) == ("a.txt", 7, "text/plain")
+    fields = urlencode({"name": "a.txt", "etag": file["etag"]}).encode()
+    assert visitor.ask("POST", "/forms/delete", fields, FORM).headers["Location"] == "/#files"
+    assert names_of(visitor) == []
+    assert visitor.ask("POST", "/forms/sign-out").status == 303
+    assert not visitor.get("/api/session").json["exists"]
+
+
+def test_the_page_shows_the_state_without_a_script(visitor: Visitor) -> None:
+    visitor.ask("PUT", "/api/session", name="<b>Ada</b>")
+    visitor.put("x & y.txt", b"12345")
+    page = visitor.get("/").body.decode()
+    assert "&lt;b&gt;Ada&lt;/b&gt;" in page
+    assert "<b>Ada" not in page
+    assert 'href="/api/files/x%20%26%20y.txt"' in page
+    assert "5 Bytes" in page
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\r\n",
+        b"--" + BOUNDARY.encode()[:-1],
+        b"\r\n--" + BOUNDARY.encode()[:-1] + b"\r\n",
+        bytes(range(256)) * 4000,
+        b"\r" * 300_000,
+        b"\n" * 300_000,
+        b"-" * 700_001,
+    ],
+    ids=["nothing", "a line's end", "half a boundary", "nearly a boundary", "all bytes", "CRs", "LFs", "dashes"],
+)
+def test_a_file_of_a_form_comes_through_as_it_is(visitor: Visitor, content: bytes) -> None:
+    assert upload(visitor, part("file", content, filename="a.bin")).status == 303
+    assert visitor.get("/api/files/a.bin").body == content
+
+
+def test_a_form_replaces_only_what_it_may(visitor: Visitor) -> None:
+    visitor.put("there", b"old")
+    answer = upload(visitor, part("file", b"1", filename="new"), part("file", b"2", filename="there"))
+    assert (answer.status, answer.kind) == (412, "changed-meanwhile")
+    assert answer.json["detail"].startswith("there: There is a file of this name already.")
+    assert "were kept: new." in answer.json["detail"]
+    assert visitor.get("/api/files/there").body == b"old"
+    upload(visitor, part("replace", b"yes"), part("file", b"2", filename="there"))
+    assert visitor.get("/api/files/there").body == b"2"
+
+
+def test_no_file_is_no_upload(visitor: Visitor) -> None:
+    assert upload(visitor, part("file", b"", filename="")).status == 400
+    assert upload(visitor).status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        pytest.param(b"", MULTIPART, 400, id="nothing"),
+        pytest.param(b"x" * 600_000, MULTIPART, 413, id="no boundary at all"),
+        pytest.param(part("file", b"half", filename="half"), MULTIPART, 400, id="no end"),
+        pytest.param(form(part("file", b"x", filename="a/b")), MULTIPART, 400, id="a bad name"),
+        pytest.param(form(b"--" + BOUNDARY.encode() + b"\r\n\r\nx\r\n"), MULTIPART, 400, id="a part without a head"),
+        pytest.param(
+            form(b"--" + BOUNDARY.encode() + b"\r\nX: " + b"y" * 600_000), MULTIPART, 413, id="a head without an end"
+        ),
+        pytest.param(form(*[part("f", b"x")] * 300), MULTIPART, 413, id="too many parts"),
+        pytest.param(form(part("replace", b"y" * 9000)), MULTIPART, 413, id="a long field"),
+        pytest.param(form(part("replace", b"\xff")), MULTIPART, 400, id="a field that is no text"),
+        pytest.param(b"x", {"Content-Type": "multipart/form-data"}, 415, id="no boundary named"),
+        pytest.param(b"x", {"Content-Type": "multipart/form-data; boundary=" + "b" * 99}, 415, id="a long boundary"),
+        pytest.param(b"{}", {"Content-Type": "application/json"}, 415, id="another type"),
+    ],
+)
+def test_a_broken_form_leaves_nothing(visitor: Visitor, body: bytes, headers: dict[str, str], status: int) -> None:
+    answer = visitor.ask("POST", "/forms/upload", body, headers)
+    assert answer.status == status
+    assert answer.headers.get_content_type() == "application/problem+json"
+    assert names_of(visitor) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"name=" + b"x" * 20_000, FORM, 413),
+        (b"name=%ff", FORM, 400),
+        (b"&".join(b"a=%d" % number for number in range(900)), FORM, 400),
+        (b"name=%00", FORM, 400),
+        (b"nobody=Ada", FORM, 400),
+        (b'{"name": "Ada"}', {"Content-Type": "application/json"}, 415),
+        (b"", {}, 415),
+    ],
+)
+def test_a_bad_field_is_told(visitor: Visitor, body: bytes, headers: dict[str, str], status: int) -> None:
+    assert visitor.ask("POST", "/forms/sign-in", body, headers).status == status
+    assert not visitor.get("/api/session").json["exists"]
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(stack: Stack, visitor: Visitor) -> None:
+    visitor.ask("POST", "/api/session/visits")
+    cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
+    sent = part("file", b"x" * 500_000, filename="half")
+    with RawClient(stack.app_url) as client:
+        head = f"POST /forms/upload HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nContent-Length: 900000\r\n"
+        client.send(head.encode() + f"Content-Type: {MULTIPART['Content-Type']}\r\n\r\n".encode() + sent)
+    stack.wait_for_account(visitor, files=0, size=0)
+    assert names_of(visitor) == []
+
+
+def test_limits_hold_for_forms(small: Stack, guest: Visitor) -> None:
+    answer = upload(guest, part("file", b"x" * 1_000_001, filename="large"))
+    assert (answer.status, names_of(guest)) == (413, [])
+    assert (
+        upload(guest, part("file", b"x" * 900_000, filename="a"), part("file", b"x" * 900_000, filename="b")).status
+        == 303
+    )
+    answer = upload(guest, part("file", b"x" * 900_000, filename="c"))
+    assert (answer.status, names_of(guest)) == (507, ["a", "b"])
+    small.wait_for_account(guest, files=2, size=1_800_000)
+
+
+def test_another_site_may_send_no_form(visitor: Visitor) -> None:
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
+        assert visitor.ask("POST", "/forms/visit", headers=headers).status == 403
+
+
+def test_the_page_does_not_wait_for_a_store_that_is_down(tmp_path: Path) -> None:
+    with strict_gcs(tmp_path) as gcs:
+        create_bucket(gcs.url, "files")
+        settings = {
+            "STORAGE_URL": "gs://files",
+            "STORAGE_EMULATOR_HOST": gcs.url,
+            "STORAGE_TIMEOUT": "2s",
+            "STORAGE_RETRY_BUDGET": "300s",
+        }
+        with running_service(tmp_path, settings) as service, Visitor(service.app_url, timeout=20) as visitor:
+            visitor.put("a.txt", b"x")
+            freeze(gcs.pid)
+            try:
+                service.wait_for(lambda record: "storage can't serve" in record["message"])
+                page = visitor.get("/").body.decode()
+            finally:
+                os.kill(gcs.pid, signal.SIGCONT)
+            assert "Files are out of reach just now." in page
+            wait_until("the store's return", lambda: "a.txt" in visitor.get("/").body.decode())
+
+
+def test_the_status_tells_no_more_than_visitors_may_know(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as redis, running_service(tmp_path, SESSION_URL=redis.url) as service:
+        with Visitor(service.app_url) as visitor:
+            redis.process.terminate()
+            service.wait_for(lambda record: "sessions can't serve" in record["message"])
+            answer = visitor.get("/api/status")
+            assert answer.json["dependencies"]["sessions"].keys() == {"status", "since"}
+            assert answer.json["dependencies"]["sessions"]["status"] == "fail"
+            assert answer.json["ready"] == {"status": "pass"}
+            assert str(redis.port) not in answer.body.decode()
+            assert "figures" not in answer.json
+            assert answer.headers["X-Served-By"] == answer.json["instance"]["name"]
+
+
+def test_the_figures_are_those_of_the_metrics(tmp_path: Path) -> None:
+    with running_service(tmp_path, PAGE_NUMBERS="true", WEB_CONCURRENCY="2", THREADS="3") as service:
+        for _ in range(20):
+            with Visitor(service.app_url) as visitor:
+                assert visitor.get("/api/instance").status == 200
+        with Visitor(service.app_url) as visitor:
+
+            def figures() -> dict[str, Any]:
+                return dict(visitor.get("/api/status").json["figures"])
+
+            # The second worker may be late, and a request is counted when its client has its answer already.
+            wait_until("both workers", lambda: figures()["threads"] == 6)
+            wait_until("all requests", lambda: figures()["requests"] >= 20)
+            seen = figures()
+    assert seen["threads_busy"] >= 1
+    assert seen["errors"] == 0
+    assert seen["latency"][-1] == [None, seen["requests"]]
+    counts = [count for _, count in seen["latency"]]
+    assert counts == sorted(counts)

@@ -1,0 +1,85 @@
+"""1 GiB up and down: how much memory it takes, and that no byte of it touches the local disk.
+
+The store runs in a child process, this file run as a program, so that only its own memory is measured.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.gcs import ROOT, create_bucket, strict_gcs
+
+MIB = 2**20
+MAX_GROWTH = 32 * MIB
+
+
+@pytest.mark.timeout(300)
+def test_one_gib_goes_through_in_bounded_memory_and_touches_no_disk(tmp_path: Path) -> None:
+    with strict_gcs(tmp_path) as server:
+        create_bucket(server.url, "files")
+        command = [sys.executable, "-m", "tests.storage.test_large", server.url, "1024"]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=280, check=True)
+        server_peak = peak(server.pid)
+    report = json.loads(done.stdout)
+    print(f"\n1 GiB: {report}, the server's peak {server_peak / MIB:.0f} MiB")
+    assert report["read"] == 1024 * MIB
+    assert report["growth"] <= MAX_GROWTH
+    assert report["opened"] == []
+    assert report["written_to_disk"] == 0
+    assert server_peak < 128 * MIB
+
+
+def peak(pid: int | str) -> int:
+    """The most memory that a process ever had, in bytes."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+def transfer(url: str, mebibytes: int) -> dict[str, object]:
+    """Up and down again, after a small transfer that warms up; what it took."""
+    from google.auth.credentials import AnonymousCredentials
+
+    from service.storage.gcs import GcsStore
+
+    opened: list[str] = []
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        if (
+            event == "open"
+            and isinstance(flags := arguments[2], int)
+            and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        ):
+            opened.append(str(arguments[0]))
+
+    def body(count: int) -> Iterator[bytes]:
+        for number in range(4 * count):
+            yield number.to_bytes(4, "big") * (64 * 1024)  # 256 KiB, never the same
+
+    nobody = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
+    store = GcsStore("files", endpoint=url, credentials=nobody)
+
+    def go(name: str, count: int) -> int:
+        info = store.put(f"visitors/owner/{name}", body(count), size=count * MIB, content_type="a/b", generation=0)
+        return sum(map(len, store.get(info, 0, info.size)))
+
+    go("small", 1)
+    sys.addaudithook(watch)
+    before, written = peak("self"), written_to_disk()
+    read = go("large", mebibytes)
+    growth, written = peak("self") - before, written_to_disk() - written
+    store.close()
+    return {"read": read, "growth": growth, "opened": opened, "written_to_disk": written}
+
+
+def written_to_disk() -> int:
+    (line,) = (line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("write_bytes"))
+    return int(line.split()[1])
+
+
+if __name__ == "__main__":
+    print(json.dumps(transfer(sys.argv[1], int(sys.argv[2]))))
