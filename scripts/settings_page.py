@@ -3,16 +3,17 @@
 import sys
 from pathlib import Path
 
+from service import feature_settings
 from service.settings import setting_fields
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 
 HEAD = """# Settings
 
-Made from `service/settings.py` by `make docs`; don't edit it here.
+Made from `service/settings.py`, and `settings.py` of the features, by `make docs`; don't edit it here.
 
 Settings come from the environment, and from the files of the folder that `SETTINGS_DIR` names: one file a setting, its
-name the setting's, as Kubernetes mounts a Secret. The environment wins. An empty value is as good as none. Every fault
+name the setting's, as Kubernetes mounts a Secret. The environment wins. An empty value is as good as none. Every error
 is named at once, as a JSON record on stdout, and the process exits with 2 before it listens.
 
 Durations are written like `250ms`, `5s`, `10m`, `2h` or `7d`, sizes like `16KiB`, `8MiB` or `1GiB`. A secret never
@@ -28,7 +29,7 @@ appears in a log or an error; give it as a file.
 def page() -> str:
     """The whole page as Markdown."""
     rows = []
-    for name, spec in setting_fields().items():
+    for name, spec in setting_fields(*feature_settings()).items():
         default = spec.metadata["default"]
         shown = (
             "must be set"

@@ -4,83 +4,121 @@
 too, before the settings are read, and needs none of them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import flask
 
-    from service.lifecycle import InFlight, Lifecycle
+    from service.dependencies import DependencyClient
+    from service.http.openapi import OpenApi
+    from service.http.static_assets import StaticAssets
+    from service.http.transfer_slots import TransferSlots
+    from service.lifecycle import Lifecycle
     from service.metrics.registry import Metrics
     from service.ops.health import Health
+    from service.ops.in_flight import InFlight
     from service.sessions.store import SessionStore
     from service.settings import Settings
     from service.storage.store import ObjectStore
 
+TITLE = "Seatrial"
+
+# What this service does. A feature is a package with ``register(app, parts)``; where it has settings of its own, its
+# module ``settings`` names their dataclass ``FEATURE_SETTINGS``. A fork deletes the sample: its folder, and it here.
+FEATURES = ("service.sample",)
+
 
 @dataclass(frozen=True)
 class Parts:
-    """What the server needs of an application, under ``app.extensions["seatrial"]``."""
+    """What a feature can use, and the server; ``app.extensions["service"]`` too."""
 
+    settings: "Settings"
+    instance: Mapping[str, Any]  # name, version, revision, start time, and the stores in use
+    dependencies: Mapping[str, "DependencyClient"]
     sessions: "SessionStore"
     storage: "ObjectStore"
     metrics: "Metrics"
     health: "Health"
     in_flight: "InFlight"
+    transfers: "TransferSlots"
+    openapi: "OpenApi"
+    assets: "StaticAssets"
 
     def close(self) -> None:
-        """Stop what runs in the background, and give back the stores' connections."""
+        """Stop what runs in the background, and close the connections to dependencies."""
         self.health.stop()
-        self.sessions.close()
-        self.storage.close()
+        for client in self.dependencies.values():
+            client.close()
+
+
+def feature_settings() -> list[type]:
+    """The dataclasses of the features' own settings."""
+    modules = [f"{name}.settings" for name in FEATURES]
+    return [import_module(name).FEATURE_SETTINGS for name in modules if find_spec(name) is not None]
 
 
 def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) -> "flask.Flask":
     """The application, its parts made and joined. Nothing is started and no store is asked yet.
 
-    ``lifecycle`` is the state that is shared with the parent process; one of its own where there is no parent.
+    ``settings`` were loaded with ``feature_settings()``. ``lifecycle`` is the state that is shared with the parent
+    process; without one the application makes its own.
     """
     import flask
-    from jinja2 import FileSystemLoader
 
-    from service import sessions, storage
-    from service.http.errors import answer
+    from service import http
+    from service.dependencies import DEPENDENCIES
+    from service.http.errors import error_response
     from service.http.middleware import instrument
-    from service.lifecycle import InFlight, Lifecycle
+    from service.http.openapi import OpenApi
+    from service.http.static_assets import StaticAssets
+    from service.http.transfer_slots import TransferSlots
+    from service.lifecycle import Lifecycle
     from service.metrics.instrumented_stores import measured_sessions, measured_storage
     from service.metrics.registry import Metrics
-    from service.ops.health import Health
-    from service.sample import register
+    from service.ops.health import Health, HealthCheck
+    from service.ops.in_flight import InFlight
     from service.sessions.interface import SessionInterface
 
-    lifecycle = lifecycle or Lifecycle()
-    in_flight = InFlight(settings.threads)
     metrics = Metrics(settings)
-    session_store = sessions.open_store(settings)
-    object_store = storage.open_store(settings)
-    checks = {"sessions": session_store.check, "storage": object_store.check}
+    in_flight = InFlight(settings.threads)
+    clients = {name: dependency.open(settings) for name, dependency in DEPENDENCIES.items()}
+    checks = {name: HealthCheck(client.check, DEPENDENCIES[name].kind) for name, client in clients.items()}
     health = Health(
-        settings, in_flight, lifecycle, checks, on_change=lambda name, up: metrics.set_dependency(name, up=up)
-    )
-    session_store = measured_sessions(session_store, metrics, observe=health.observe)
-    object_store = measured_storage(object_store, metrics, observe=health.observe)
-
-    app = flask.Flask(__name__, template_folder=None, static_folder=None)
-    here = Path(__file__).parent
-    app.jinja_loader = FileSystemLoader([here / "sample" / "templates", here / "http" / "templates"])
-    app.session_interface = SessionInterface(session_store, settings, on_error=answer)
-    register(
-        app,
         settings,
-        session_store,
-        object_store,
-        health,
-        figures=metrics.figures,
-        transfers_busy=metrics.transfers_busy,
-        started=datetime.now(UTC),
+        in_flight,
+        lifecycle or Lifecycle(),
+        checks,
+        on_change=lambda name, up: metrics.set_dependency(name, up=up),
     )
+    parts = Parts(
+        settings=settings,
+        instance={
+            "name": settings.instance,
+            "version": settings.version,
+            "revision": settings.revision,
+            "started": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "stores": {name: client.name for name, client in clients.items()},
+        },
+        dependencies=clients,
+        sessions=measured_sessions(clients["sessions"], metrics, observe=health.observe),
+        storage=measured_storage(clients["storage"], metrics, observe=health.observe),
+        metrics=metrics,
+        health=health,
+        in_flight=in_flight,
+        transfers=TransferSlots(settings.transfer_slots, metrics.transfers_busy),
+        openapi=OpenApi(title=TITLE, version=settings.version),
+        assets=StaticAssets(),
+    )
+    app = flask.Flask(__name__, template_folder=None, static_folder=None)
+    app.extensions["service"] = parts
+    app.session_interface = SessionInterface(parts.sessions, settings, on_error=error_response)
+    http.register(app, parts)
+    for feature in FEATURES:
+        import_module(feature).register(app, parts)
     app.wsgi_app = instrument(app.wsgi_app, metrics=metrics, settings=settings, in_flight=in_flight)  # type: ignore[method-assign, assignment] # Flask's documented way to wrap the application
-    app.extensions["seatrial"] = Parts(session_store, object_store, metrics, health, in_flight)
     return app

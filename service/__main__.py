@@ -25,15 +25,11 @@ if __name__ == "__main__":
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from service import logs
+from service import TITLE, feature_settings, logs
+from service.dependencies import DEPENDENCIES, Dependency
 from service.settings import Settings, SettingsError, load, misspelt, setting_fields
-
-if TYPE_CHECKING:
-    from service.sessions.store import SessionStore
-    from service.storage.store import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +39,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logs.configure(log_format=os.environ.get("LOG_FORMAT", ""))
     logs.install_hooks()
+    features = feature_settings()
     try:
-        settings = load(os.environ)
+        settings = load(os.environ, *features, dependencies=DEPENDENCIES)
     except SettingsError as error:
-        for fault in error.faults:
-            log.critical(fault)
-        _warn()
-        return 2
-    logs.configure(settings)
-    _warn()
+        for sentence in error.errors:
+            log.critical(sentence)
+        exit_code = 2
+    else:
+        logs.configure(settings)
+        exit_code = 0
+    for sentence in misspelt(os.environ, *features):  # a misspelt name may be why a setting is missing
+        log.warning(sentence)
+    if exit_code:
+        return exit_code
     if options.check:
-        return _check(settings)
+        return max(_reach(name, dependency, settings) for name, dependency in DEPENDENCIES.items())
     from service.server.application import CannotListen, serve  # noqa: PLC0415 -- not needed for what comes before
 
     try:
@@ -64,40 +65,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _warn() -> None:
-    """Also where settings are missing: a misspelt name may be why."""
-    for sentence in misspelt(os.environ):
-        log.warning(sentence)
-
-
-def _check(settings: Settings) -> int:
-    """Reach the stores, and say of each how it went. The exit code."""
-    from service import sessions, storage  # noqa: PLC0415 -- as above
-
-    return max(_reach("sessions", sessions.open_store, settings), _reach("storage", storage.open_store, settings))
-
-
-def _reach(name: str, open_store: "Callable[[Settings], SessionStore | ObjectStore]", settings: Settings) -> int:
+def _reach(name: str, dependency: Dependency, settings: Settings) -> int:
+    """Reach a dependency, and log the result. The exit code."""
     try:
-        store = open_store(settings)
+        client = dependency.open(settings)
     except (ValueError, OSError) as error:
         log.error("%s can't be set up: %s", name, error)  # noqa: TRY400 -- the stack says nothing more
         return 3
     try:
         try:
-            store.check()
+            client.check()
         finally:
-            store.close()
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the store can't serve
+            client.close()
+    except Exception as error:  # noqa: BLE001 -- whatever it is, the dependency can't serve
         log.error("%s can't serve: %s", name, error)  # noqa: TRY400 -- as above
         return 1
-    log.info("%s can serve: %s", name, store.name)
+    log.info("%s can serve: %s", name, client.name)
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     rows = []
-    for name, spec in setting_fields().items():
+    for name, spec in setting_fields(*feature_settings()).items():
         default = spec.metadata["default"]
         shown = "must be set" if default is None else "" if callable(default) else default
         rows.append(f"  {name:30} {shown}")
@@ -117,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _version() -> str:
     default = setting_fields()["VERSION"].metadata["default"]
-    return f"seatrial {os.environ.get('VERSION') or default()}"
+    return f"{TITLE.lower()} {os.environ.get('VERSION') or default()}"
 
 
 if __name__ == "__main__":

@@ -78,16 +78,12 @@ def choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def names(*allowed: str) -> Callable[[str], tuple[str, ...]]:
-    """Some of several words, with commas."""
-
-    def parse(raw: str) -> tuple[str, ...]:
-        names = tuple(filter(None, (part.strip() for part in raw.split(","))))
-        if any(name not in allowed for name in names):
-            raise ValueError(f"must be a comma-separated list of {', '.join(allowed)}")
-        return names
-
-    return parse
+def names(raw: str) -> tuple[str, ...]:
+    """Names, separated by commas."""
+    names = tuple(filter(None, (part.strip() for part in raw.split(","))))
+    if any(not re.fullmatch(r"[a-z][a-z0-9_-]*", name) for name in names):
+        raise ValueError("must be a comma-separated list of names in lower case")
+    return names
 
 
 def hosts(raw: str) -> tuple[str, ...]:

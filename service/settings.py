@@ -1,7 +1,8 @@
 """Every setting: its name, its default, its check and its meaning.
 
 Read from the environment and from the files of a mounted folder (``SETTINGS_DIR``, one file a setting, as Kubernetes
-mounts a Secret); the environment wins. ``load()`` names every fault at once. ``docs/settings.md`` is made from here.
+mounts a Secret); the environment wins. ``load()`` names every error at once. ``docs/settings.md`` is made from here.
+A feature may have settings of its own, a dataclass of ``setting()`` fields; ``Settings.of()`` gives them.
 """
 
 import difflib
@@ -11,7 +12,7 @@ import os
 import socket
 import stat
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,14 +26,14 @@ _MAX_FILE_BYTES = 64 * 1024  # a setting's file; a certificate bundle is named b
 
 
 class SettingsError(Exception):
-    """The settings can't be used. ``faults`` has one sentence for each thing that is wrong; none shows a secret."""
+    """The settings can't be used. ``errors`` has one sentence for each error; none shows a secret."""
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
 
 
-def _setting(
+def setting(
     parser: Callable[[str], T], default: str | Callable[[], str] | None, doc: str, *, secret: bool = False
 ) -> T:
     """One setting. ``default`` is written as a user would write it; None means it must be given."""
@@ -58,221 +59,219 @@ class Settings:
     """
 
     # Stores
-    session_url: str = _setting(
+    session_url: str = setting(
         parse.session_url,
         None,
         "Where sessions live: `redis://`, `rediss://` or `unix://` (Redis, Valkey), `memcached://host:port[,host:port]`, or `memory://` (this process only; lost at restart).",
         secret=True,
     )
-    session_username: str = _setting(parse.text, "", "The Redis user, if it is not in `SESSION_URL`.")
-    session_password: str = _setting(parse.text, "", "The Redis password, if it is not in `SESSION_URL`.", secret=True)
-    session_tls_ca_file: str = _setting(
+    session_username: str = setting(parse.text, "", "The Redis user, if it is not in `SESSION_URL`.")
+    session_password: str = setting(parse.text, "", "The Redis password, if it is not in `SESSION_URL`.", secret=True)
+    session_tls_ca_file: str = setting(
         parse.file, "", "The CA that signed the Redis server's certificate; the system's CAs when empty."
     )
-    session_tls_cert_file: str = _setting(parse.file, "", "The client certificate shown to Redis.")
-    session_tls_key_file: str = _setting(parse.file, "", "The client certificate's key.")
-    session_timeout: float = _setting(
+    session_tls_cert_file: str = setting(parse.file, "", "The client certificate shown to Redis.")
+    session_tls_key_file: str = setting(parse.file, "", "The client certificate's key.")
+    session_timeout: float = setting(
         parse.duration(0.01, 10), "250ms", "The longest a request waits for the session store."
     )
-    session_idle_lifetime: float = _setting(
+    session_idle_lifetime: float = setting(
         parse.duration(1, 31_536_000), "7d", "A session that is not used for so long ends."
     )
-    session_absolute_lifetime: float = _setting(
+    session_absolute_lifetime: float = setting(
         parse.duration(1, 31_536_000), "30d", "A session ends so long after it began, however much it is used."
     )
-    session_max_bytes: int = _setting(
+    session_max_bytes: int = setting(
         parse.size(256, 1_000_000), "16KiB", "The largest a session may get, as it is stored."
     )
-    cookie_secure: bool = _setting(
+    cookie_secure: bool = setting(
         parse.boolean,
         "true",
         "Send the cookie over HTTPS only (`__Host-session`), and HSTS. Switch off only for plain HTTP on one's own machine.",
     )
-    storage_url: str = _setting(
+    storage_url: str = setting(
         parse.storage_url,
         None,
         "Where files live: `gs://bucket/prefix` (Google Cloud Storage, by Application Default Credentials) or `file:///folder`.",
     )
-    storage_timeout: float = _setting(
+    storage_timeout: float = setting(
         parse.duration(0.1, 300), "10s", "The longest one call to the object store may take without progress."
     )
-    storage_retry_budget: float = _setting(
+    storage_retry_budget: float = setting(
         parse.duration(0, 300), "15s", "How long calls that are safe to repeat are retried altogether."
     )
 
     # Limits
-    max_upload_bytes: int = _setting(parse.size(0, 2**42), "1GiB", "The largest file.")
-    max_files: int = _setting(parse.integer(0, 1_000_000), "1000", "How many files a visitor may keep.")
-    max_total_bytes: int = _setting(parse.size(0, 2**50), "5GiB", "How many bytes a visitor may keep.")
-    head_timeout: float = _setting(
+    max_upload_bytes: int = setting(parse.size(0, 2**42), "1GiB", "The largest file.")
+    head_timeout: float = setting(
         parse.duration(0.1, 300), "10s", "How long a client may take to send a request's head and a small body."
     )
-    io_timeout: float = _setting(parse.duration(0.1, 300), "30s", "How long a transfer may go without a byte.")
-    min_transfer_rate: int = _setting(
+    io_timeout: float = setting(parse.duration(0.1, 300), "30s", "How long a transfer may go without a byte.")
+    min_transfer_rate: int = setting(
         parse.size(0, 2**30),
         "1KiB",
         "The slowest transfer that is served, in bytes a second, after `IO_TIMEOUT` has passed.",
     )
-    max_connections: int = _setting(
+    max_connections: int = setting(
         parse.integer(10, 100_000), "1000", "Open connections of visitors, for each worker process."
     )
 
     # Listeners
-    host: str = _setting(parse.host, "0.0.0.0", "The address that both listeners listen on.")  # noqa: S104 -- a container is reached from outside
-    port: int = _setting(parse.integer(0, 65535), "8080", "The app listener's port, for visitors. 0 takes a free one.")
-    ops_port: int = _setting(
+    host: str = setting(parse.host, "0.0.0.0", "The address that both listeners listen on.")  # noqa: S104 -- a container is reached from outside
+    port: int = setting(parse.integer(0, 65535), "8080", "The app listener's port, for visitors. 0 takes a free one.")
+    ops_port: int = setting(
         parse.integer(0, 65535),
         "9090",
         "The ops listener's port, for the platform: metrics and full health. 0 takes a free one.",
     )
-    allowed_hosts: tuple[str, ...] = _setting(
+    allowed_hosts: tuple[str, ...] = setting(
         parse.hosts,
         "*",
         "Host names that visitors may ask for; `*.example.org` covers its subdomains, `*` everything. Health checks are always answered.",
     )
-    forwarded_allow_ips: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = _setting(
+    forwarded_allow_ips: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = setting(
         parse.networks,
         "",
         "The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. From anywhere else they change nothing.",
     )
 
     # Process
-    web_concurrency: int = _setting(
+    web_concurrency: int = setting(
         parse.integer(1, 64), "1", "Worker processes. One a container is best; scale with replicas."
     )
-    threads: int = _setting(parse.integer(2, 256), "8", "Request threads of each worker process.")
-    keep_alive: float = _setting(
+    threads: int = setting(parse.integer(2, 256), "8", "Request threads of each worker process.")
+    keep_alive: float = setting(
         parse.duration(1, 3600),
         "620s",
         "How long an idle connection is kept; longer than the load balancer keeps it (Google's: 600s), so that the balancer closes first.",
     )
-    shutdown_delay: float = _setting(
+    shutdown_delay: float = setting(
         parse.duration(0, 300), "5s", "After SIGTERM, how long requests are still accepted while `/ready` says no."
     )
-    shutdown_grace: float = _setting(
+    shutdown_grace: float = setting(
         parse.duration(0, 3600), "20s", "After that, how long requests in flight may take to finish."
     )
-    stuck_after: float = _setting(
+    stuck_after: float = setting(
         parse.duration(1, 86_400), "120s", "Liveness fails when every request thread has made no progress for so long."
     )
 
-    # The page
-    page_numbers: bool = _setting(
-        parse.boolean,
-        "false",
-        "Tell every visitor the service's own figures (busy threads, requests, errors, latency), for the page to draw.",
-    )
-    docs_url: str = _setting(
-        parse.web_address,
-        "",
-        "Where the folder docs/ is published, for the page's links to the practices; to Google's guide when empty.",
-    )
-
     # Health
-    ready_requires: tuple[str, ...] = _setting(
-        parse.names("sessions", "storage"),
+    ready_requires: tuple[str, ...] = setting(
+        parse.names,
         "",
-        "Dependencies without which the service is not ready: `sessions`, `storage`, or both with a comma.",
+        "Dependencies without which the service is not ready: `sessions`, `storage`, or both, separated by a comma.",
     )
-    dependency_check_interval: float = _setting(
+    dependency_check_interval: float = setting(
         parse.duration(0.1, 300), "2s", "How often dependencies are checked in the background."
     )
 
     # Telemetry
-    log_level: str = _setting(
+    log_level: str = setting(
         parse.choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO", "The least severity that is logged."
     )
-    log_format: str = _setting(
+    log_format: str = setting(
         parse.choice("json", "text"), "json", "`json` for machines, `text` for a person at a terminal."
     )
-    google_cloud_project: str = _setting(
+    google_cloud_project: str = setting(
         parse.text, "", "The project that traces belong to, for links from logs to traces."
     )
-    instance: str = _setting(parse.text, socket.gethostname, "This instance's name; the host name unless given.")
-    version: str = _setting(parse.text, _package_version, "The release that runs; the package's version unless given.")
-    revision: str = _setting(parse.text, "unknown", "The commit that the image was built from.")
+    instance: str = setting(parse.text, socket.gethostname, "This instance's name; the host name unless given.")
+    version: str = setting(parse.text, _package_version, "The release that runs; the package's version unless given.")
+    revision: str = setting(parse.text, "unknown", "The commit that the image was built from.")
+
+    # The settings of features, by their dataclass.
+    features: Mapping[type, Any] = field(default_factory=dict, repr=False, kw_only=True)
 
     @property
-    def transfer_places(self) -> int:
-        """So many request threads may be at a transfer at once. Two are kept for all else where there are three."""
+    def transfer_slots(self) -> int:
+        """How many request threads may serve a transfer at once: two fewer than all, and at least one."""
         return max(1, self.threads - 2)
 
+    def of(self, feature: type[T]) -> T:
+        """A feature's own settings. KeyError if they were not loaded."""
+        return cast("T", self.features[feature])
+
     def __post_init__(self) -> None:
-        faults = _contradictions(vars(self))
-        if faults:
-            raise SettingsError(faults)
+        errors = _contradictions(vars(self))
+        if errors:
+            raise SettingsError(errors)
 
 
-def setting_fields() -> dict[str, Field[Any]]:
-    """Settings' names, in capitals, and their dataclass fields."""
-    return {f.name.upper(): f for f in fields(Settings)}
+def setting_fields(*features: type) -> dict[str, Field[Any]]:
+    """Settings' names, in capitals, and their dataclass fields: the service's own, then those of features."""
+    return {f.name.upper(): f for group in (Settings, *features) for f in fields(group) if "parser" in f.metadata}
 
 
-def load(environ: Mapping[str, str]) -> Settings:
-    """Settings from ``environ`` and the files of its ``SETTINGS_DIR``.
+def load(environ: Mapping[str, str], *features: type, dependencies: Collection[str] | None = None) -> Settings:
+    """Settings from ``environ`` and the files of its ``SETTINGS_DIR``; an empty value counts as none.
 
-    An empty value is as good as none. Raises SettingsError with every fault found.
+    ``features``: the dataclasses of features' own settings. ``dependencies``: what READY_REQUIRES may name; None: anything.
+    Raises SettingsError with every error that was found.
     """
-    known = setting_fields()
-    faults: list[str] = []
-    raw = _read_folder(environ.get("SETTINGS_DIR", ""), known, faults)
+    known = setting_fields(*features)
+    errors: list[str] = []
+    raw = _read_folder(environ.get("SETTINGS_DIR", ""), known, errors)
     raw |= {name: environ[name] for name in known if environ.get(name)}
     values: dict[str, Any] = {}
     for name, spec in known.items():
         default = spec.metadata["default"]
         given = raw.get(name) or (default() if callable(default) else default)
         if given is None:
-            faults.append(f"{name} must be set; see docs/settings.md")
+            errors.append(f"{name} must be set; see docs/settings.md")
             continue
         if given == "" and default == "":
             values[spec.name] = () if name in ("FORWARDED_ALLOW_IPS", "READY_REQUIRES") else ""
             continue
         try:
             values[spec.name] = spec.metadata["parser"](given)
-        except ValueError as fault:
+        except ValueError as error:
             shown = "" if spec.metadata["secret"] else f", not {given[:80]!r}"
-            faults.append(f"{name} {fault}{shown}")
-    faults += _contradictions(values)
-    if faults:
-        raise SettingsError(faults)
-    return Settings(**values)
+            errors.append(f"{name} {error}{shown}")
+    if dependencies is not None and set(values.get("ready_requires", ())) - set(dependencies):
+        given = ", ".join(values["ready_requires"])
+        errors.append(f"READY_REQUIRES must be a comma-separated list of {', '.join(dependencies)}, not {given[:80]!r}")
+    errors += _contradictions(values)
+    if errors:
+        raise SettingsError(errors)
+    groups = {feature: feature(**{f.name: values.pop(f.name) for f in fields(feature)}) for feature in features}
+    return Settings(**values, features=groups)
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
     """What does not go together, among the settings that are there."""
-    faults = []
+    errors = []
     if values.get("session_idle_lifetime", 0) > values.get("session_absolute_lifetime", math.inf):
-        faults.append("SESSION_IDLE_LIFETIME must not be longer than SESSION_ABSOLUTE_LIFETIME")
+        errors.append("SESSION_IDLE_LIFETIME must not be longer than SESSION_ABSOLUTE_LIFETIME")
     certificate, key = (values.get(f"session_tls_{part}_file") for part in ("cert", "key"))
     if None not in (certificate, key) and bool(certificate) != bool(key):
-        faults.append("SESSION_TLS_CERT_FILE and SESSION_TLS_KEY_FILE must be given together")
+        errors.append("SESSION_TLS_CERT_FILE and SESSION_TLS_KEY_FILE must be given together")
     if values.get("port") and values["port"] == values.get("ops_port"):
-        faults.append("PORT and OPS_PORT must differ")
-    return faults
+        errors.append("PORT and OPS_PORT must differ")
+    return errors
 
 
-def misspelt(environ: Mapping[str, str]) -> list[str]:
-    """A sentence for each name in ``environ`` that is close to one of ours, for a warning.
+def misspelt(environ: Mapping[str, str], *features: type) -> list[str]:
+    """A sentence for each name in ``environ`` that is close to a setting's, for a warning.
 
-    It is a warning and no fault: the environment holds other programs' names too.
+    Only a warning: the environment holds other programs' names too.
     """
-    known = setting_fields()
+    known = setting_fields(*features)
     found = []
     for name in sorted(set(environ) - set(known) - {"SETTINGS_DIR"}):
         close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.88)
         if close and not environ.get(close[0]):
-            found.append(f"{name} is no setting; did you mean {close[0]}?")
+            found.append(f"{name} is not a setting; did you mean {close[0]}?")
     return found
 
 
-def _read_folder(folder: str, known: Mapping[str, object], faults: list[str]) -> dict[str, str]:
+def _read_folder(folder: str, known: Mapping[str, object], errors: list[str]) -> dict[str, str]:
     """The settings in a mounted folder. Names that begin with a dot are Kubernetes' own and are passed over."""
     if not folder:
         return {}
     try:
         paths = sorted(Path(folder).iterdir())
     except (OSError, ValueError) as error:
-        faults.append(f"SETTINGS_DIR must be a folder that can be read, not {folder[:80]!r} ({_reason(error)})")
+        errors.append(f"SETTINGS_DIR must be a folder that can be read, not {folder[:80]!r} ({_reason(error)})")
         return {}
     found = {}
     for path in paths:
@@ -281,12 +280,12 @@ def _read_folder(folder: str, known: Mapping[str, object], faults: list[str]) ->
         if path.name not in known:
             close = difflib.get_close_matches(path.name.upper(), known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            faults.append(f"{path.name[:80]!r} in SETTINGS_DIR is no setting{hint}")
+            errors.append(f"{path.name[:80]!r} in SETTINGS_DIR is not a setting{hint}")
             continue
         try:
             found[path.name] = _read_file(path)
         except (OSError, ValueError) as error:
-            faults.append(f"{path.name} in SETTINGS_DIR can't be read: {_reason(error)}")
+            errors.append(f"{path.name} in SETTINGS_DIR can't be read: {_reason(error)}")
     return found
 
 

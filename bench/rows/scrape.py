@@ -16,7 +16,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from bench.context import Context
 from bench.figures import Figure, Goal, alternate
-from service import create_app
+from service import create_app, feature_settings
 from service.metrics.registry import Metrics
 from service.settings import load
 
@@ -39,7 +39,10 @@ def measure(context: Context) -> Iterator[Figure]:
 
 
 def _after(count: int, context: Context) -> Metrics:
-    settings = load({"SESSION_URL": "memory://", "STORAGE_URL": f"file://{context.folder}", "COOKIE_SECURE": "false"})
+    settings = load(
+        {"SESSION_URL": "memory://", "STORAGE_URL": f"file://{context.folder}", "COOKIE_SECURE": "false"},
+        *feature_settings(),
+    )
     app = create_app(settings)
     metrics: Metrics = app.extensions["seatrial"].metrics
     source = random.Random(count)  # noqa: S311 -- the same requests each time

@@ -1,0 +1,29 @@
+"""What every route gets: errors, security, system routes, and the API's description. See the modules."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from service import Parts
+
+FOLDER = Path(__file__).parent
+
+
+def register(app: "Flask", parts: "Parts") -> None:
+    """Prepare ``app`` for features: what they return, raise and describe becomes a response as the design says."""
+    from jinja2 import ChoiceLoader, FileSystemLoader
+
+    from service.http import errors, security, system_routes
+
+    app.url_map.merge_slashes = False  # a path with "//" is told what is wrong with it, and not redirected
+    app.json.ensure_ascii = False  # type: ignore[attr-defined] # of Flask's default provider
+    app.jinja_loader = ChoiceLoader([FileSystemLoader(FOLDER / "templates")])
+    parts.assets.add(FOLDER / "static")
+    parts.assets.register(app)
+    errors.register(app)
+    parts.openapi.add(paths={}, problems=errors.KINDS)
+    security.register(app, parts.settings)
+    system_routes.register(app, parts)
+    app.after_request(parts.transfers.limit_large_responses)

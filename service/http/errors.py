@@ -1,9 +1,10 @@
-"""Errors as answers: a problem document (RFC 9457) for programs, a small page for browsers, on every route.
+"""Errors as responses: a problem document (RFC 9457) for programs, a small page for browsers, on every route.
 
-What went wrong inside is for the log; what the visitor can do about it is for the answer.
+The log says what went wrong inside; the response says what the visitor can do about it.
 """
 
 import logging
+from typing import NamedTuple
 
 from flask import Flask, Response, make_response, render_template, request
 from werkzeug.exceptions import HTTPException
@@ -23,52 +24,68 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER = {"Retry-After": "1"}
 
-# The ``type`` of a problem document points into the API's description, where these are found.
+# The ``type`` of a problem document points into the API's description, where these are found. A module that reports
+# kinds of its own adds them there (OpenApi.add).
 KIND_POINTER = "/openapi.json#/components/x-problems/"
 KINDS = {
     "bad-digest": "Content-Digest is malformed.",
     "bad-host": "The Host header is missing or malformed.",
-    "bad-json": "The body is no JSON object in UTF-8.",
-    "bad-name": "A name is empty, too long, or has what a name must not have.",
-    "busy": "Too much is going on just now. Retry-After says when to come again.",
-    "changed-meanwhile": "Somebody else changed the file. Read it again, then decide.",
+    "bad-json": "The body is not a JSON object in UTF-8.",
+    "busy": "The service has no room for the request now. Retry-After says when to try again.",
+    "changed-meanwhile": "The resource was changed by another request, or does not meet the precondition.",
     "cross-site": "The request came from another site's page.",
     "cut-off": "The body ended early, or its framing is broken. Nothing was kept.",
-    "damaged-in-store": "What the store holds is not what was sent. Nothing was kept.",
-    "object-store-misconfigured": "The object store is not set up right. Trying again does not help.",
+    "damaged-in-store": "The store holds something other than what was sent. Nothing was kept.",
+    "object-store-misconfigured": "The object store is not set up correctly. Trying again does not help.",
     "object-store-unavailable": "The object store is out of reach. Trying again may help.",
-    "quota": "The visitor keeps as much as a visitor may.",
-    "session-gone": "The session was ended, or got a new id, while the request was on its way.",
+    "session-gone": "The session was ended, or got a new id, while the request was being served.",
     "session-store-unavailable": "The session store is out of reach. Trying again may help.",
-    "session-too-large": "The session would hold more than SESSION_MAX_BYTES. It is as it was.",
+    "session-too-large": "The session would be larger than SESSION_MAX_BYTES. It is unchanged.",
     "unknown-host": "The Host header names none of ALLOWED_HOSTS.",
-    "wrong-digest": "The body does not fit its Content-Digest. Nothing was kept.",
+    "wrong-digest": "The body does not match its Content-Digest. Nothing was kept.",
 }
 
 _AGAIN = "Please try again."
-_OUT_OF_REACH = "Files are out of reach just now. " + _AGAIN
-_MISCONFIGURED = "Files can't be kept: the store is not set up right. The service's log says what to do."
-_DAMAGED = "The file was damaged on its way to the store, and nothing of it was kept. Please send it again."
+_DAMAGED = "The content was damaged on its way to the store, and nothing of it was kept. Please send it again."
+_MISCONFIGURED = "The object store is not set up correctly. The service's log says what to do."
 
-# What the parts raise: how loud it is in the log, and the answer's status, kind, detail and whether to try again.
-# The first that fits counts. ``{}`` stands for the error's own words where they are meant for the visitor.
-_ANSWERS: dict[type[Exception], tuple[int, int, str, str, bool]] = {
-    StoreUnavailable: (logging.WARNING, 503, "session-store-unavailable", "Sessions are out of reach. " + _AGAIN, True),
-    SessionTooLarge: (logging.INFO, 413, "session-too-large", "{} Nothing of this change was kept.", False),
-    SessionGone: (logging.INFO, 409, "session-gone", "{}", False),
-    ObjectNotFound: (logging.DEBUG, 404, "", "There is no such file (any more).", False),
-    PreconditionFailed: (logging.DEBUG, 412, "changed-meanwhile", "The file is not as the request demands.", False),
-    ChecksumMismatch: (logging.ERROR, 502, "damaged-in-store", _DAMAGED, True),
-    StorageUnavailable: (logging.WARNING, 503, "object-store-unavailable", _OUT_OF_REACH, True),
-    StorageError: (logging.ERROR, 503, "object-store-misconfigured", _MISCONFIGURED, False),
-    TimeoutError: (logging.INFO, 408, "", "The request's body came too slowly.", False),
+
+class _Meaning(NamedTuple):
+    """What a visitor is told of an exception, and how it is logged."""
+
+    level: int
+    status: int
+    kind: str
+    detail: str  # {} stands for the exception's own message, where that is meant for the visitor
+    retry: bool
+
+
+# The first that matches counts.
+_MEANINGS: dict[type[Exception], _Meaning] = {
+    StoreUnavailable: _Meaning(
+        logging.WARNING, 503, "session-store-unavailable", f"The session store is out of reach. {_AGAIN}", retry=True
+    ),
+    SessionTooLarge: _Meaning(
+        logging.INFO, 413, "session-too-large", "{} Nothing of this change was kept.", retry=False
+    ),
+    SessionGone: _Meaning(logging.INFO, 409, "session-gone", "{}", retry=False),
+    ObjectNotFound: _Meaning(logging.DEBUG, 404, "", "There is no such object, or it was deleted.", retry=False),
+    PreconditionFailed: _Meaning(
+        logging.DEBUG, 412, "changed-meanwhile", "The request's precondition does not hold.", retry=False
+    ),
+    ChecksumMismatch: _Meaning(logging.ERROR, 502, "damaged-in-store", _DAMAGED, retry=True),
+    StorageUnavailable: _Meaning(
+        logging.WARNING, 503, "object-store-unavailable", f"The object store is out of reach. {_AGAIN}", retry=True
+    ),
+    StorageError: _Meaning(logging.ERROR, 503, "object-store-misconfigured", _MISCONFIGURED, retry=False),
+    TimeoutError: _Meaning(logging.INFO, 408, "", "The request's body came too slowly.", retry=False),
 }
 
 
 class Problem(Exception):
-    """Raised by a view: becomes the answer. ``detail`` is a sentence for the visitor; ``kind`` a fragment for programs.
+    """Raised by a view: becomes the response. ``detail`` is a sentence for the visitor.
 
-    ``kind`` is a name of KINDS where the status alone does not say enough; "" where it does.
+    ``kind`` is for programs: a name among the API description's x-problems, or "" if the status says enough.
     """
 
     def __init__(self, status: int, detail: str, *, kind: str = "", headers: dict[str, str] | None = None) -> None:
@@ -79,35 +96,35 @@ class Problem(Exception):
         self.headers = headers or {}
 
 
-def install(app: Flask) -> None:
-    """Every exception that leaves a view, or the router, becomes an answer."""
-    app.register_error_handler(Exception, answer)
+def register(app: Flask) -> None:
+    """Every exception that leaves a view, or the router, becomes a response."""
+    app.register_error_handler(Exception, error_response)
 
 
-def answer(error: Exception) -> Response:
-    """The answer for an exception. Unknown ones are logged with their stack and answered with a bare 500."""
+def error_response(error: Exception) -> Response:
+    """The response for an exception. An unknown one is logged with its stack and becomes a bare 500."""
     if isinstance(error, HTTPException):
         if error.code is None or error.code < 400:  # a redirect of the router
             return make_response(error.get_response())
         headers = {k: v for k, v in error.get_headers() if k.lower() not in ("content-type", "content-length")}
-        return _respond(Problem(error.code, error.description or "", headers=headers))
-    return _respond(translate(error))
+        return _render(Problem(error.code, error.description or "", headers=headers))
+    return _render(as_problem(error))
 
 
-def translate(error: Exception) -> Problem:
-    """What a visitor is told of an exception that is no HTTPException. How loud it is in the log is decided here."""
+def as_problem(error: Exception) -> Problem:
+    """What a visitor is told of an exception that is not an HTTPException. It is logged here."""
     if isinstance(error, Problem):
         return error
-    for known, (level, status, kind, detail, retry) in _ANSWERS.items():
+    for known, meaning in _MEANINGS.items():
         if isinstance(error, known):
-            log.log(level, "%s: %s", known.__name__, error)
-            headers = RETRY_AFTER if retry else {}
-            return Problem(status, detail.format(error), kind=kind, headers=headers)
+            log.log(meaning.level, "%s: %s", known.__name__, error)
+            headers = RETRY_AFTER if meaning.retry else {}
+            return Problem(meaning.status, meaning.detail.format(error), kind=meaning.kind, headers=headers)
     log.error("unhandled exception", exc_info=error)
     return Problem(500, "Something went wrong here. The log has the details under this request's id.")
 
 
-def _respond(error: Problem) -> Response:
+def _render(error: Problem) -> Response:
     request_id = request.environ.get("seatrial.request_id", "")
     if (
         request.accept_mimetypes.best_match([problem_details.CONTENT_TYPE, "application/json", "text/html"])

@@ -44,7 +44,7 @@ SECURITY_HEADERS = (
 HSTS = ("Strict-Transport-Security", "max-age=31536000; includeSubDomains")
 
 
-def install(app: Flask, settings: Settings) -> None:
+def register(app: Flask, settings: Settings) -> None:
     """Put the guards around every route of ``app``."""
     steps: list[Callable[[Request], None]] = [_note_route]
     if settings.forwarded_allow_ips:

@@ -1,66 +1,67 @@
-"""Which instance answers and how it is, the API's description, the platform's two questions on the app listener."""
+"""The routes that every service has: which instance it is, its API's description, liveness and readiness."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, jsonify, request
 
-from service.http.openapi import describe
-from service.ops.health import CONTENT_TYPE, Health
-from service.settings import Settings
+from service.http.openapi import TEXT, Json, json_body, json_object, operation, ref
+from service.ops.health import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from service import Parts
 
 
-class Instance:
-    """The routes that are about the service itself.
+def register(app: Flask, parts: "Parts") -> None:
+    """Put the routes on ``app``, and describe them."""
+    openapi = parts.openapi.document
 
-    ``started`` is ISO 8601. ``figures``: the service's own numbers, for PAGE_NUMBERS.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        health: Health,
-        *,
-        started: str,
-        stores: dict[str, str],
-        figures: Callable[[], dict[str, Any]],
-    ) -> None:
-        self.facts: dict[str, Any] = {
-            "name": settings.instance,
-            "version": settings.version,
-            "revision": settings.revision,
-            "started": started,
-            "stores": stores,
-        }
-        self._health = health
-        self._figures = figures if settings.page_numbers else None
-        self._openapi = describe(settings)
-
-    def register(self, app: Flask) -> None:
-        """Put the routes on ``app``."""
-        app.add_url_rule("/api/instance", "instance", self.instance)
-        app.add_url_rule("/api/status", "status", self.status)
-        app.add_url_rule("/openapi.json", "openapi", self.openapi)
-        app.add_url_rule("/health", "health", lambda: _health(self._health.live()))
-        app.add_url_rule("/ready", "ready", lambda: _health(self._health.ready(full=False)))
-
-    def instance(self) -> dict[str, Any]:
+    def instance() -> Json:
         """Which instance answered."""
-        return self.facts
+        return dict(parts.instance)
 
-    def status(self) -> dict[str, Any]:
-        """How it is: for people who look, so it is a 200 whatever it says. Probes ask elsewhere."""
-        figures = {"figures": self._figures()} if self._figures else {}
-        return {"instance": self.facts, **self._health.summary(), **figures}
-
-    def openapi(self) -> Response:
+    def describe() -> Response:
         """OpenAPI 3.1 of all routes of the app listener."""
-        return jsonify(self._openapi)
+        return jsonify(openapi)
+
+    app.add_url_rule("/api/instance", "instance", instance)
+    app.add_url_rule("/openapi.json", "openapi", describe)
+    app.add_url_rule("/health", "health", lambda: _health(parts.health.live()))
+    app.add_url_rule("/ready", "ready", lambda: _health(parts.health.ready(full=False)))
+    parts.openapi.add(paths=PATHS, schemas=SCHEMAS)
 
 
-def _health(answer: tuple[int, bytes]) -> Response:
-    status, document = answer
+def _health(result: tuple[int, bytes]) -> Response:
+    status, document = result
     headers = {"Cache-Control": "no-store"}
     if request.method == "HEAD":
         headers["Content-Length"] = str(len(document))
     return Response(document, status, headers, content_type=CONTENT_TYPE)
+
+
+def _probe(name: str, summary: str) -> Json:
+    content = {CONTENT_TYPE: {"schema": ref("Health")}}
+    responses = {200: {"description": "Yes.", "content": content}, 503: {"description": "No.", "content": content}}
+    return {"get": operation(name, summary, responses)}
+
+
+_DOCUMENT: Json = {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}
+
+PATHS: dict[str, Json] = {
+    "/api/instance": {
+        "get": operation("instance", "Which instance answered.", {200: json_body("The instance.", "Instance")})
+    },
+    "/openapi.json": {"get": operation("openapi", "This document.", {200: _DOCUMENT})},
+    "/health": _probe("health", "Liveness: any status but 200 means that the container should be restarted."),
+    "/ready": _probe("ready", "Readiness: send requests to this instance only while the status is 200."),
+}
+
+SCHEMAS: dict[str, Any] = {
+    "Health": json_object(status={"enum": ["pass", "warn", "fail"]}),
+    "Instance": json_object(
+        name=TEXT,
+        version=TEXT,
+        revision=TEXT,
+        started=TEXT,
+        stores={"type": "object", "additionalProperties": TEXT, "description": "The store in use, by dependency."},
+    ),
+}

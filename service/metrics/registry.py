@@ -37,7 +37,7 @@ class Metrics:
 
     def __init__(self, settings: Settings) -> None:
         self._registry = registry = CollectorRegistry()
-        self._counts = settings.threads, settings.transfer_places
+        self._counts = settings.threads, settings.transfer_slots
         self._series: dict[tuple[str, str, int], _Series] = {}
         http = ("http_request_method", "http_route", "http_response_status_code")
         self._duration = Histogram(

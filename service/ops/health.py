@@ -1,8 +1,8 @@
 """Liveness, readiness, and what is known of the dependencies.
 
-Liveness fails only where a restart helps, and asks no dependency. Readiness means: started, not draining, room for a
-request; a dependency counts only where ``READY_REQUIRES`` names it. Answers come from memory: nothing is asked while a
-probe waits. Bodies are ``application/health+json`` (draft-inadarei-api-health-check-06).
+Liveness fails only where a restart helps, and never asks a dependency. Readiness means: started, not draining, room for
+a request; a dependency counts only if ``READY_REQUIRES`` names it. The results come from memory: nothing is asked while
+a probe waits. Bodies are ``application/health+json`` (draft-inadarei-api-health-check-06).
 """
 
 import json
@@ -13,30 +13,39 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from service.lifecycle import InFlight, Lifecycle
+from service.lifecycle import Lifecycle
 from service.logs.redaction import redact
+from service.ops.in_flight import InFlight
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/health+json"
-IN_A_ROW = 2  # so many checks must agree before a dependency's state changes
-SECOND_LOOK = 0.25  # seconds until the next check, when one came out otherwise than the last
-WATCHED = 0.5  # seconds between two checks, at least, while somebody looks at the page
-NO_ROOM_AFTER = 2.0  # seconds without a free thread; shorter peaks are what the queue is for
+IN_A_ROW = 2  # checks in a row that must agree before a dependency's state changes
+SECOND_LOOK = 0.25  # seconds until the next check, after one that contradicts the state
+WATCHED = 0.5  # seconds at least between two checks while people look at the status
+NO_ROOM_AFTER = 2.0  # seconds without a free thread; the queue absorbs shorter peaks
 
 OnChange = Callable[[str, bool], None]
 
 
-class Dependency:
-    """One dependency, checked in a thread of its own; never twice at once."""
+class HealthCheck(NamedTuple):
+    """How a dependency is asked whether it can serve."""
 
-    def __init__(self, name: str, check: Callable[[], None], interval: float, on_change: OnChange) -> None:
+    check: Callable[[], None]  # raises if it can't
+    kind: str  # health+json's componentType: "datastore", "system" or "component"
+
+
+class DependencyMonitor:
+    """The state of one dependency, checked in a thread of its own; never twice at once."""
+
+    def __init__(self, name: str, check: HealthCheck, interval: float, on_change: OnChange) -> None:
         self.name = name
-        self.up: bool | None = None  # None: not known yet
-        self._check, self._interval, self._on_change = check, interval, on_change
+        self.up: bool | None = None  # None: never checked
+        self._check, self._kind = check
+        self._interval, self._on_change = interval, on_change
         self._since = self._seen = _now()
         self._error = ""
         self._seconds = 0.0
@@ -54,20 +63,20 @@ class Dependency:
         self._wake.set()
 
     def hint(self, *, up: bool) -> None:
-        """Real traffic saw it up or down: if that is news, look now."""
+        """Real traffic found it up or down: if that is news, check now."""
         if up != self.up:
             self._wake.set()
 
     def watched(self) -> None:
-        """Somebody looks: what they see is to be as fresh as WATCHED allows, however many they are."""
+        """People look at the status: keep it as fresh as WATCHED allows, however many they are."""
         if time.monotonic() - self._looked > WATCHED:
             self._wake.set()
 
     def report(self) -> dict[str, Any]:
-        """Its entry in the full account."""
+        """Its entry among the checks of ``/ready``. "warn": it was never checked."""
         status = "warn" if self.up is None else "pass" if self.up else "fail"
         entry: dict[str, Any] = {
-            "componentType": "datastore",
+            "componentType": self._kind,
             "status": status,
             "since": self._since,
             "time": self._seen,
@@ -85,7 +94,7 @@ class Dependency:
 
     def _look(self) -> None:
         started = time.monotonic()
-        self._looked = math.inf  # who looks now sees this look's result
+        self._looked = math.inf  # no other check is needed while this one runs
         error = ""
         try:
             self._check()
@@ -113,24 +122,29 @@ class Dependency:
 
 
 class Health:
-    """The two answers, and the background checks behind one of them."""
+    """Liveness and readiness, and the background checks of dependencies."""
 
     def __init__(
         self,
         settings: Settings,
         in_flight: InFlight,
         lifecycle: Lifecycle,
-        dependencies: Mapping[str, Callable[[], None]],
+        dependencies: Mapping[str, HealthCheck],
         *,
         on_change: OnChange = lambda _name, _up: None,
     ) -> None:
-        """``dependencies``: by name, what raises when it can't serve. ``on_change`` hears every change of state."""
+        """``dependencies``, by name. ``on_change`` is called with a dependency's name and state at every change.
+
+        ValueError if READY_REQUIRES names a dependency that is not among them.
+        """
+        if unknown := set(settings.ready_requires) - dependencies.keys():
+            raise ValueError(f"READY_REQUIRES names unknown dependencies: {', '.join(sorted(unknown))}")
         self._settings = settings
         self._in_flight = in_flight
         self._lifecycle = lifecycle
         interval = settings.dependency_check_interval
         self._dependencies = {
-            name: Dependency(name, check, interval, on_change) for name, check in dependencies.items()
+            name: DependencyMonitor(name, check, interval, on_change) for name, check in dependencies.items()
         }
         self._started = False
 
@@ -146,7 +160,7 @@ class Health:
             dependency.stop()
 
     def observe(self, name: str, error: Exception | None) -> None:
-        """What real traffic saw of a dependency. It changes nothing by itself, but a check may come sooner."""
+        """What real traffic found out about a dependency. It changes nothing by itself, but a check may come sooner."""
         self._dependencies[name].hint(up=error is None)
 
     def live(self) -> tuple[int, bytes]:
@@ -155,21 +169,21 @@ class Health:
         return (200 if verdict["status"] == "pass" else 503), self._body(**verdict)
 
     def ready(self, *, full: bool) -> tuple[int, bytes]:
-        """Status (200 or 503) and body; with ``full``, the account of each dependency."""
+        """Status (200 or 503) and body; with ``full``, the check of each dependency."""
         reason = self._not_ready()
         status = "fail" if reason else "pass"
         more: dict[str, Any] = {"output": reason} if reason else {}
         if full:
             reports = {name: d.report() for name, d in self._dependencies.items()}
-            if status == "pass" and any(report["status"] != "pass" for report in reports.values()):
+            if status == "pass" and any(report["status"] == "fail" for report in reports.values()):
                 status = "warn"
             more["checks"] = {f"{name}:availability": [report] for name, report in reports.items()}
         return (503 if reason else 200), self._body(status, **more)
 
     def summary(self) -> dict[str, Any]:
-        """What visitors may know: both answers, and of each dependency ``status`` and ``since``, but no error.
+        """What visitors may know: liveness, readiness, and each dependency's ``status`` and ``since``, but no error.
 
-        It comes from memory, too; but the next check comes sooner.
+        It comes from memory too, but the next check comes sooner.
         """
         for dependency in self._dependencies.values():
             dependency.watched()

@@ -1,7 +1,7 @@
-"""The ops listener: metrics and full health, for the platform and away from visitors.
+"""The ops listener: metrics and full health, for the platform, on a port that visitors do not reach.
 
-Served by threads of its own, so it answers while every request thread is busy. Its socket is opened by the parent
-process and outlives the worker.
+It has threads of its own, so that it responds while every request thread is busy. The parent process opens its socket,
+which outlives the worker.
 """
 
 import contextlib
@@ -16,45 +16,44 @@ from urllib.parse import urlsplit
 
 from service.http import problem_details
 from service.metrics.registry import Metrics
-from service.ops import health
-from service.ops.health import Health
+from service.ops.health import CONTENT_TYPE, Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 16  # the oldest is cut off for the next one: who is slow here waits for nothing good
+MAX_CONNECTIONS = 16  # when full, the oldest connection is closed; a legitimate scrape is never that slow
 TIMEOUT = 5  # seconds without a byte
 
-Answer = tuple[int, str, bytes]  # status, Content-Type, body
+OpsResponse = tuple[int, str, bytes]  # status, Content-Type, body
 
 
 class OpsServer(socketserver.ThreadingTCPServer):
-    """Accepts in one thread, answers in a few."""
+    """Accepts in one thread, serves each connection in a thread of its own."""
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, listener: socket.socket, part: Health, metrics: Metrics) -> None:
-        super().__init__(("", 0), Handler, bind_and_activate=False)
+    def __init__(self, listener: socket.socket, health: Health, metrics: Metrics) -> None:
+        super().__init__(("", 0), OpsHandler, bind_and_activate=False)
         self.socket.close()
         self.socket = listener
         listener.setblocking(False)  # several workers wait for it; only one gets the connection
         self._open: dict[socket.socket, None] = {}
         self._lock = threading.Lock()
-        self.answers: dict[str, Callable[[str], Answer]] = {
-            "/health": lambda _: _health(part.live()),
-            "/ready": lambda _: _health(part.ready(full=True)),
+        self.routes: dict[str, Callable[[str], OpsResponse]] = {
+            "/health": lambda _: _health(health.live()),
+            "/ready": lambda _: _health(health.ready(full=True)),
             "/metrics": lambda accept: (200, *metrics.render(accept)),
         }
 
     def start(self) -> None:
-        """Answer from now on, until the process ends."""
+        """Serve from now on, until the process ends."""
         threading.Thread(target=self.serve_forever, name="ops", daemon=True).start()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Begin a connection's thread, and make room for it first."""
+        """Start a connection's thread, after closing the oldest connection if there are too many."""
         with self._lock:
             oldest = next(iter(self._open)) if len(self._open) >= MAX_CONNECTIONS else None
             if oldest is not None:
@@ -71,31 +70,31 @@ class OpsServer(socketserver.ThreadingTCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- socketserver's signature
-        """Clients that go away are nobody's fault; the rest is."""
+        """A client that goes away is not an error of ours."""
         log.debug("ops connection broke: %s", sys.exc_info()[1])
 
 
-class Handler(BaseHTTPRequestHandler):
-    """GET and HEAD of the few routes there are."""
+class OpsHandler(BaseHTTPRequestHandler):
+    """GET and HEAD of the routes."""
 
     server: OpsServer
     timeout = TIMEOUT
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Answer with the body."""
+        """Send the response with its body."""
         path = _path(self.path)
         if not path:
             self.send_error(400, "The request's target names no path.")
             return
-        answer = self.server.answers.get(path)
-        if answer is None:
+        route = self.server.routes.get(path)
+        if route is None:
             self.send_error(404)
             return
         try:
-            status, content_type, body = answer(self.headers.get("Accept", ""))
+            status, content_type, body = route(self.headers.get("Accept", ""))
         except Exception:
-            log.exception("the ops listener could not answer %s", path)
+            log.exception("the ops listener could not serve %s", path)
             self.send_error(500)
             return
         self._send(status, content_type, body)
@@ -103,16 +102,16 @@ class Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 -- http.server's name
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Faults as problem documents, also those that http.server finds itself."""
+        """Errors as problem documents, also those that http.server finds itself."""
         more = {} if code != 501 else {"allow": "GET, HEAD"}
-        code = 405 if code == 501 else code  # http.server's word for a method that is not there
-        detail = message or explain or "Here are only /health, /ready and /metrics."
+        code = 405 if code == 501 else code  # http.server says 501 for an unknown method
+        detail = message or explain or "The ops listener serves only /health, /ready and /metrics."
         body = problem_details.problem(code, detail, instance=_path(getattr(self, "path", "")))
         self._send(code, problem_details.CONTENT_TYPE, body, **more)
 
     def _send(self, status: int, content_type: str, body: bytes, **more: str) -> None:
-        self.request_version = self.protocol_version  # what looks like HTTP/0.9 would get no head
-        self.close_connection = True  # a scrape comes every few seconds: a thread does not wait for it
+        self.request_version = self.protocol_version  # else HTTP/0.9 would get no status line
+        self.close_connection = True  # the next scrape comes in seconds: no thread waits for it
         self.send_response_only(status)
         headers = {
             "Content-Type": content_type,
@@ -131,9 +130,9 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing: the platform asks every few seconds."""
 
 
-def _health(answer: tuple[int, bytes]) -> Answer:
-    status, body = answer
-    return status, health.CONTENT_TYPE, body
+def _health(result: tuple[int, bytes]) -> OpsResponse:
+    status, body = result
+    return status, CONTENT_TYPE, body
 
 
 def _path(target: str) -> str:
@@ -145,5 +144,5 @@ def _path(target: str) -> str:
 
 
 def _cut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it may have gone by itself
+    with contextlib.suppress(OSError):  # it may be closed already
         connection.shutdown(socket.SHUT_RDWR)

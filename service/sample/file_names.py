@@ -1,4 +1,4 @@
-"""What a file may be called, and how its name is told to a browser."""
+"""Which names a file may have, and how a name is sent to a browser."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ from urllib.parse import quote
 from service.http.errors import Problem
 
 MAX_NAME_BYTES = 255
-MAX_VISITOR = 100  # characters of a visitor's own name
 
 
 def from_path(environ: Mapping[str, Any], route_prefix: str) -> str:

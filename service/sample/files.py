@@ -12,32 +12,32 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, request
-from prometheus_client import Gauge
 from werkzeug.datastructures import Headers
 from werkzeug.routing import BaseConverter
 
+from service import Parts, sessions
 from service.http import conditional, request_body
-from service.http.errors import Problem, answer
-from service.http.transfer_slots import Download, Transfers, close
+from service.http.errors import Problem
+from service.http.transfer_slots import SMALL, LargeResponse, close
 from service.sample import file_names
-from service.sample.quota import Quota, Reservation, owner_of_files, session
+from service.sample.file_descriptions import PROBLEMS, SCHEMAS, paths
+from service.sample.quota import Quota, Reservation, owner_of_files
+from service.sample.settings import SampleSettings
 from service.sessions.interface import SessionGone
 from service.sessions.store import StoreUnavailable
-from service.settings import Settings
-from service.storage.store import GENERATION_OF_NOTHING, ObjectInfo, ObjectNotFound, ObjectStore, PreconditionFailed
+from service.storage.store import GENERATION_OF_NOTHING, ObjectInfo, ObjectNotFound, PreconditionFailed
 
 log = logging.getLogger(__name__)
 
 ROUTE = "/api/files/"
-SMALL = 64 * 1024  # bytes; such an answer fits the socket's empty buffer (client_socket.py) and holds no thread
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
 _PARTLY = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range")
 # A file is a visitor's data, never a part of this site: it runs nothing and reaches nothing, even if opened.
 FILE_CSP = "sandbox; default-src 'none'"
 
 
-class _Anything(BaseConverter):
-    """The rest of the path, whatever it is, so that a name with a slash or a line break is told what is wrong."""
+class _AnyText(BaseConverter):
+    """The rest of the path, whatever it is, so that the response for a name with a slash says what is wrong."""
 
     regex = r"[\s\S]*"
     part_isolating = False
@@ -46,20 +46,21 @@ class _Anything(BaseConverter):
 class Files:
     """The routes under ``/api/files``."""
 
-    def __init__(self, storage: ObjectStore, settings: Settings, transfers_busy: Gauge) -> None:
-        self._storage = storage
-        self._settings = settings
-        self._quota = Quota(storage, settings)
-        self.transfers = Transfers(settings.transfer_places, transfers_busy)
+    def __init__(self, parts: Parts) -> None:
+        self._openapi = parts.openapi
+        self._storage = parts.storage
+        self._max_upload_bytes = parts.settings.max_upload_bytes
+        self._quota = Quota(parts.storage, parts.settings.of(SampleSettings))
+        self._transfers = parts.transfers
 
     def register(self, app: Flask) -> None:
-        """Put the routes on ``app``."""
-        app.after_request(self._large_is_transfer)
+        """Put the routes on ``app``, and describe them."""
         app.add_url_rule("/api/files", "files.list", self.list, methods=["GET"])
-        app.url_map.converters["anything"] = _Anything
+        app.url_map.converters["anything"] = _AnyText
         app.add_url_rule(f"{ROUTE}<anything:name>", "files.put", self.put, methods=["PUT"])
         app.add_url_rule(f"{ROUTE}<anything:name>", "files.get", self.get, methods=["GET"])
         app.add_url_rule(f"{ROUTE}<anything:name>", "files.delete", self.delete, methods=["DELETE"])
+        self._openapi.add(paths=paths(self._max_upload_bytes), schemas=SCHEMAS, problems=PROBLEMS)
 
     def list(self) -> dict[str, Any]:
         """One page of the visitor's files, in the order of the names' bytes. What to show is in the query."""
@@ -67,7 +68,8 @@ class Files:
         limit = request.args.get("limit", "100")
         if not re.fullmatch(r"[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= 1000:
             raise Problem(400, "limit must be a whole number from 1 to 1000.")
-        owner = session().get("owner")
+        session = sessions.current()
+        owner = session.get("owner")
         if owner is None:
             return {"files": [], "next_page_token": None, "usage": self._quota.usage({})}
         folder = _key(owner, "")
@@ -79,18 +81,18 @@ class Files:
         return {
             "files": [_describe(info, info.key[len(folder) :]) for info in page.objects],
             "next_page_token": page.next_token,
-            "usage": self._quota.usage(session().counters),
+            "usage": self._quota.usage(session.counters),
         }
 
     def put(self, name: str) -> Response:
         """Store the body under the name: 201 where it is new, 200 where it replaced one."""
         name = file_names.from_path(request.environ, ROUTE)
-        length = request_body.declared_length(self._settings.max_upload_bytes)
+        length = request_body.declared_length(self._max_upload_bytes)
         if "Content-Range" in request.headers:
             raise Problem(400, "A part of a file can't be stored; send it whole (RFC 9110 §14.5).")
-        chunks = request_body.stream(length=length, limit=self._settings.max_upload_bytes)
+        chunks = request_body.stream(length=length, limit=self._max_upload_bytes)
         content_type = declared_type(request.headers)
-        with self.transfers.take():
+        with self._transfers.take():
             info, is_new = self.write(name, chunks, length, content_type=content_type, headers=request.headers)
         document = json.dumps(_describe(info, name))
         return Response(
@@ -199,12 +201,12 @@ class Files:
 
     def _find(self, name: str) -> tuple[ObjectInfo, Iterator[bytes] | None]:
         """The visitor's file, with its bytes where it is sure that all of them will be wanted: one request less."""
-        owner = session().get("owner")
+        owner = sessions.current().get("owner")
         if owner is None:
             raise ObjectNotFound
         key = _key(owner, name)
         is_whole = request.method == "GET" and not any(field in request.headers for field in _PARTLY)
-        if is_whole and not self.transfers.is_full():
+        if is_whole and not self._transfers.is_full():
             found = self._storage.open(key)
             if found is None:
                 raise ObjectNotFound
@@ -219,16 +221,16 @@ class Files:
         if end - start <= SMALL:
             return iter([b"".join(source or self._storage.get(info, start, end))])
         try:
-            place = self.transfers.take()
+            slot = self._transfers.take()
         except Problem:
             close(source)
             raise
         try:
             source = source or self._storage.get(info, start, end)
         except BaseException:
-            place.give_back()
+            slot.give_back()
             raise
-        return Download(source, place, request.environ.get("seatrial.request"))
+        return LargeResponse(source, slot, request.environ.get("seatrial.request"))
 
     def delete(self, name: str) -> tuple[str, int]:
         """Delete the file. Deleting what is not there is a 404."""
@@ -238,24 +240,13 @@ class Files:
 
     def remove(self, name: str, headers: Headers) -> None:
         """Delete the file of a name that was checked, if ``headers`` (as in ``write``) allow it."""
-        owner = session().get("owner")
+        owner = sessions.current().get("owner")
         info = self._storage.stat(_key(owner, name)) if owner else None
         if not conditional.write_is_allowed(headers, info):
             raise PreconditionFailed
         if info is None or not self._storage.delete(info.key, generation=info.generation):
             raise ObjectNotFound
         self._quota.release(files=1, size=info.size)
-
-    def _large_is_transfer(self, response: Response) -> Response:
-        """An answer that was made here and is large all the same, as a listing may be, needs a place as well."""
-        if response.direct_passthrough or (response.content_length or 0) <= SMALL or request.method == "HEAD":
-            return response
-        try:
-            place = self.transfers.take()
-        except Problem as problem:
-            return answer(problem)
-        response.call_on_close(place.give_back)
-        return response
 
 
 def _key(owner: str, name: str) -> str:

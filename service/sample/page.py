@@ -5,63 +5,81 @@ A form that did its work leads back to the page (303); one that did not shows th
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from flask import Flask, make_response, redirect, render_template
+from jinja2 import ChoiceLoader, FileSystemLoader
 from werkzeug.datastructures import Headers
 from werkzeug.http import parse_date
 from werkzeug.wrappers import Response
 
+from service import Parts
 from service.http import forms
-from service.http.errors import Problem, translate
-from service.http.system_routes import Instance
+from service.http.errors import Problem, as_problem
+from service.http.openapi import TEXT, Json, operation
 from service.sample import file_names
 from service.sample.files import Files, declared_type
-from service.sample.visitor import Visitor
-from service.settings import Settings
+from service.sample.settings import SampleSettings
+from service.sample.status import Status
+from service.sample.visitor import MAX_VISITOR, Visitor
 from service.storage.store import StorageUnavailable
 
 T = TypeVar("T")
 
+PATHS: dict[str, Json] = {
+    "/": {
+        "get": operation(
+            "page", "The page.", {200: {"description": "The page.", "content": {"text/html": {"schema": TEXT}}}}
+        )
+    }
+}
+
 # A browser that is told "no-referrer" calls its own page's forms cross-site: their Origin is "null" (Fetch, §3.2).
 REFERRER = {"Referrer-Policy": "same-origin"}
 GUIDE = "https://cloud.google.com/architecture/best-practices-for-operating-containers"
+FOLDER = Path(__file__).parent
 ROOM_FOR_FORM = 1024 * 1024  # bytes of a form beside its files
 
 
-class Page:
+class SamplePage:
     """``/`` and ``/forms/…``."""
 
-    def __init__(self, settings: Settings, instance: Instance, visitor: Visitor, files: Files) -> None:
-        self._settings = settings
-        self._instance, self._visitor, self._files = instance, visitor, files
+    def __init__(self, parts: Parts, visitor: Visitor, files: Files, status: Status) -> None:
+        self._parts = parts
+        self._settings = parts.settings.of(SampleSettings)
+        self._visitor, self._files, self._status = visitor, files, status
 
     def register(self, app: Flask) -> None:
         """Put the routes on ``app``, and what the template needs."""
+        if isinstance(app.jinja_loader, ChoiceLoader):
+            app.jinja_loader.loaders = [*app.jinja_loader.loaders, FileSystemLoader(FOLDER / "templates")]
+        self._parts.assets.add(FOLDER / "static")
         app.jinja_env.filters["iso"] = _iso
         app.jinja_env.filters["segment"] = _segment
         app.add_url_rule("/", "page", self.page)
         for name in ("sign_in", "sign_out", "visit", "upload", "delete"):
             path = f"/forms/{name.replace('_', '-')}"
             app.add_url_rule(path, f"forms.{name}", getattr(self, name), methods=["POST"])
+        self._parts.openapi.add(paths=PATHS)
 
     def page(self) -> Response:
         """The page with what is known now. A store that is down takes its panel, and nothing else."""
         visitor, no_visitor = _or_problem(self._visitor.show)
-        status = self._instance.status()
+        status = self._status.show()
         files, no_files = _or_problem(lambda: self._list(status["dependencies"]["storage"]["status"]))
         html = render_template(
             "index.html",
-            instance=self._instance.facts,
+            instance=self._parts.instance,
             status=status,
             visitor=visitor,
             no_visitor=no_visitor,
             files=files,
             no_files=no_files,
             docs=self._docs,
-            max_name=file_names.MAX_VISITOR,
-            max_upload=self._settings.max_upload_bytes,
+            max_name=MAX_VISITOR,
+            max_upload=self._parts.settings.max_upload_bytes,
         )
         response = make_response(html)
         response.headers.extend(REFERRER)
@@ -86,7 +104,7 @@ class Page:
         """Store the form's files, one after the other. The field ``replace`` before them says that they may replace."""
         headers = Headers({"If-None-Match": "*"})
         stored: list[str] = []
-        with self._files.transfers.take():  # the whole form is one, and may stall before its first file
+        with self._parts.transfers.take():  # the whole form is one, and may stall before its first file
             for part in forms.parts(self._settings.max_total_bytes + ROOM_FOR_FORM):
                 if isinstance(part, tuple):
                     if part == ("replace", "yes"):
@@ -113,10 +131,10 @@ class Page:
     def _store(self, part: forms.Upload, headers: Headers, stored: list[str]) -> None:
         try:
             name = file_names.check(part.name)
-            chunks = forms.at_most(part.chunks, self._settings.max_upload_bytes)
+            chunks = forms.at_most(part.chunks, self._parts.settings.max_upload_bytes)
             self._files.write(name, chunks, None, content_type=declared_type(part.headers), headers=headers)
         except Exception as error:
-            problem = translate(error)
+            problem = as_problem(error)
             if problem.status == 412:
                 problem.detail = "There is a file of this name already. Tick “Replace” to replace it."
             kept = f" The files before it were kept: {', '.join(stored)}." if stored else ""
@@ -132,7 +150,7 @@ def _or_problem(ask: Callable[[], T]) -> tuple[T | None, Problem | None]:
     try:
         return ask(), None
     except Exception as error:  # noqa: BLE001 -- translated, and logged, as if it had left the view
-        return None, translate(error)
+        return None, as_problem(error)
 
 
 def _back(panel: str) -> Response:

@@ -13,12 +13,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from flask import session as flask_session
-
+from service import sessions
 from service.http.errors import Problem
-from service.sessions.interface import Session, SessionGone
+from service.sample.settings import SampleSettings
+from service.sessions.interface import SessionGone
 from service.sessions.store import Applied, Change, Refusal, StoreUnavailable
-from service.settings import Settings
 from service.storage.store import ObjectStore
 
 log = logging.getLogger(__name__)
@@ -29,29 +28,24 @@ RECOUNT_SECONDS = 30  # a full account is counted anew at most so often
 GROWTH = 8 * 2**20  # a body of unknown length is accounted for in such steps
 
 
-def session() -> Session:
-    """The visitor's session, with its type."""
-    return cast("Session", flask_session)
-
-
 def owner_of_files() -> str:
     """Whose files these are: 128 random bits in hex, decided once for a session however many first uploads race.
 
     Begins a session where there is none. Raises a 413 Problem where the session has no room for it, and SessionGone.
     """
-    state = session()
-    known = cast("str | None", state.get("owner"))
+    session = sessions.current()
+    known = cast("str | None", session.get("owner"))
     if known is not None:
         return known
     drawn = secrets.token_hex(16)
     value = json.dumps(drawn).encode()
-    match state.step(Change(set={"owner": value}, put={"owned": 1}, expect={"owned": 0}, create=True)):
+    match session.step(Change(set={"owner": value}, put={"owned": 1}, expect={"owned": 0}, create=True)):
         case Applied():
             return drawn
         case Refusal.TOO_LARGE:
             raise Problem(413, "The session has no room left for files.", kind="session-too-large")
-    state.refresh()
-    known = cast("str | None", state.get("owner"))
+    session.refresh()
+    known = cast("str | None", session.get("owner"))
     if known is None:
         raise SessionGone(moved=False)
     return known
@@ -79,12 +73,12 @@ class Reservation:
         So the store commits nothing for somebody who has signed out meanwhile, or has only an id from before a sign-in.
         """
         yield from body
-        session().step(Change())
+        sessions.current().step(Change())
 
     def settle(self, *, files: int, size: int) -> None:
         """The upload is over: it changed the visitor's files by ``files`` and their bytes by ``size``."""
         add = {"files": files - self._files, "bytes": size - self._bytes}
-        session().step(Change(add=add, delete=frozenset({self._lease})))
+        sessions.current().step(Change(add=add, delete=frozenset({self._lease})))
 
     def give_back(self) -> None:
         """The upload failed. What it failed of is to be told, so nothing is raised: the lease heals the account."""
@@ -97,7 +91,7 @@ class Reservation:
 class Quota:
     """The account of files and bytes, kept in each visitor's session."""
 
-    def __init__(self, storage: ObjectStore, settings: Settings) -> None:
+    def __init__(self, storage: ObjectStore, settings: SampleSettings) -> None:
         self._storage = storage
         self._limits = {"files": settings.max_files, "bytes": settings.max_total_bytes}
 
@@ -125,7 +119,7 @@ class Quota:
 
     def release(self, *, files: int, size: int) -> None:
         """Files were deleted."""
-        session().step(Change(add={"files": -files, "bytes": -size}))
+        sessions.current().step(Change(add={"files": -files, "bytes": -size}))
 
     def usage(self, counters: Mapping[str, int]) -> dict[str, int]:
         """The account and its limits, for the visitor."""
@@ -139,7 +133,7 @@ class Quota:
     def _try(self, lease: str, files: int, size: int) -> bool:
         values = {lease: json.dumps(int(time.time() + LEASE_SECONDS)).encode()}
         change = Change(set=values, add={"files": files, "bytes": size}, at_most=self._limits, create=True)
-        match session().step(change):
+        match sessions.current().step(change):
             case Applied():
                 return True
             case Refusal.OVER_LIMIT:
@@ -153,11 +147,11 @@ class Quota:
     def _recount(self, owner: str) -> None:
         """Put the account right, if nothing is on its way that it does not know of."""
         now = time.time()
-        state = session()
-        counters = dict(state.counters)
+        session = sessions.current()
+        counters = dict(session.counters)
         if now - counters.get("recounted", 0) < RECOUNT_SECONDS:
             return
-        leases = {name: float(state[name]) for name in list(state) if name.startswith(LEASE)}
+        leases = {name: float(session[name]) for name in list(session) if name.startswith(LEASE)}
         if any(until > now for until in leases.values()):
             return
         files = size = 0
@@ -171,7 +165,7 @@ class Quota:
                 break
         seen = {name: counters.get(name, 0) for name in ("files", "bytes")}
         put = {"files": files, "bytes": size, "recounted": int(now)}
-        state.step(Change(put=put, delete=frozenset(leases), expect=seen))
+        session.step(Change(put=put, delete=frozenset(leases), expect=seen))
 
     def _full(self) -> Problem:
         files, size = self._limits["files"], self._limits["bytes"]

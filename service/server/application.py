@@ -21,8 +21,9 @@ from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped] # as above
 from gunicorn.errors import HaltServer  # type: ignore[import-untyped] # as above
 from gunicorn.http.body import ChunkedReader  # type: ignore[import-untyped] # as above
 
-from service.lifecycle import Lifecycle, Request
+from service.lifecycle import Lifecycle
 from service.metrics.multiprocess import prepare_multiprocess
+from service.ops.in_flight import RequestInFlight
 from service.server.logger import GunicornLogger
 from service.server.request_reader import SMALL_BODY
 from service.server.worker import Worker
@@ -107,10 +108,10 @@ class Server(BaseApplication):  # type: ignore[misc] # of gunicorn
             # What the settings' own checks can't see: a file that holds no certificate, no credentials to be found.
             log.critical("can't set up the stores of SESSION_URL and STORAGE_URL: %s", error, exc_info=True)
             sys.exit(Arbiter.WORKER_BOOT_ERROR)  # the parent ends too, with this exit code: a restart would not help
-        self._parts = app.extensions["seatrial"]
+        self._parts = app.extensions["service"]
         return app
 
-    def in_flight(self) -> list[Request]:
+    def in_flight(self) -> list[RequestInFlight]:
         """The requests of this worker, oldest first."""
         return self._parts.in_flight.requests() if self._parts else []
 

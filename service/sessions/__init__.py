@@ -1,9 +1,20 @@
 """Visitors' sessions: Flask's session interface (interface.py), and one module for each store (protocol: store.py)."""
 
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from service.sessions.store import SessionStore
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.sessions.session import Session
+
+
+def current() -> "Session":
+    """The session of the request that is being served. It belongs to Flask's ``session``, with its type."""
+    from flask import session  # noqa: PLC0415 -- the parent process needs no Flask
+
+    return cast("Session", session)
 
 
 def open_store(settings: Settings) -> SessionStore:

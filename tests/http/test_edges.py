@@ -248,4 +248,4 @@ def test_schemathesis_finds_nothing(stack: Stack, tmp_path: Path) -> None:
 def test_the_instance_says_who_answered(visitor: Visitor) -> None:
     shown = json.loads(visitor.get("/api/instance").body)
     assert set(shown) == {"name", "version", "revision", "started", "stores"}
-    assert shown["stores"] == {"sessions": "memory", "files": "file"}
+    assert shown["stores"] == {"sessions": "memory", "storage": "file"}

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from service import feature_settings
+from service.dependencies import DEPENDENCIES
 from service.setting_parsers import duration
-from service.settings import SettingsError, load
+from service.settings import SettingsError, load, setting_fields
 from tests.manifests.objects import Check, Objects, containers, of_kind, pods, selector
 from tests.manifests.render import Object
 
@@ -90,11 +92,11 @@ def settings(objects: Objects) -> Iterator[str]:
         known["SESSION_TLS_CA_FILE"] = __file__ if "SESSION_TLS_CA_FILE" in known else ""
         known.pop("STORAGE_EMULATOR_HOST", None)  # of the client library
         try:
-            read = vars(load(known))
+            load(known, *feature_settings(), dependencies=DEPENDENCIES)
         except SettingsError as error:
-            yield from error.faults
+            yield from error.errors
         else:
-            yield from (f"{name} is no setting" for name in known if name.lower() not in read)
+            yield from (f"{name} is not a setting" for name in known if name not in setting_fields(*feature_settings()))
 
 
 def drain(objects: Objects) -> Iterator[str]:

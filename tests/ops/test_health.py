@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from service.lifecycle import InFlight, Lifecycle
-from service.ops.health import WATCHED, Health
+from service.lifecycle import Lifecycle
+from service.ops.health import WATCHED, Health, HealthCheck
+from service.ops.in_flight import InFlight
 from service.settings import Settings, load
 from tests.support.processes import wait_until
 
@@ -58,7 +59,10 @@ class Bench:
             self.settings,
             self.in_flight,
             self.lifecycle,
-            {"sessions": self.check, "storage": lambda: None},
+            {
+                "sessions": HealthCheck(self.check, "datastore"),
+                "storage": HealthCheck(lambda: None, "datastore"),
+            },
             on_change=lambda name, up: self.changes.append((name, up)),
         )
 
@@ -116,7 +120,7 @@ def test_what_was_never_seen_is_neither_up_nor_down(make: Callable[..., Bench]) 
     bench.start()
     assert bench.entry()["status"] == "warn"
     assert bench.status() == 200  # nothing is required
-    assert document(bench.health.ready(full=True))["status"] == "warn"
+    assert document(bench.health.ready(full=True))["status"] == "pass"
 
 
 def test_what_is_required_must_have_been_seen_up(make: Callable[..., Bench]) -> None:
@@ -204,7 +208,7 @@ def test_an_error_without_words_is_told_by_its_name() -> None:
         raise TimeoutError
 
     settings = settings_of()
-    health = Health(settings, InFlight(8), Lifecycle(), {"sessions": check, "storage": check})
+    health = Health(settings, InFlight(8), Lifecycle(), {"sessions": HealthCheck(check, "datastore")})
     health.start()
     try:
         wait_until("the check's end", lambda: b"TimeoutError" in health.ready(full=True)[1])

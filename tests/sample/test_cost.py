@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from service import create_app
-from service.sample.files import SMALL
+from service import create_app, feature_settings
+from service.http.transfer_slots import SMALL
 from service.settings import load
 from service.storage.gcs import GcsStore
 from service.storage.store import StorageUnavailable
@@ -209,7 +209,8 @@ def test_an_answer_is_one_write_and_one_line_of_the_log(service: Service) -> Non
 
 def in_process(folder: Path) -> Callable[[], None]:
     """``GET /api/instance`` without a socket."""
-    app = create_app(load({"SESSION_URL": "memory://", "STORAGE_URL": f"file://{folder}", "COOKIE_SECURE": "false"}))
+    environ = {"SESSION_URL": "memory://", "STORAGE_URL": f"file://{folder}", "COOKIE_SECURE": "false"}
+    app = create_app(load(environ, *feature_settings()))
 
     def ask() -> None:
         environ: dict[str, Any] = {

@@ -263,7 +263,7 @@ def test_the_page_does_not_wait_for_a_store_that_is_down(tmp_path: Path) -> None
                 page = visitor.get("/").body.decode()
             finally:
                 os.kill(gcs.pid, signal.SIGCONT)
-            assert "Files are out of reach just now." in page
+            assert "The object store is out of reach." in page
             wait_until("the store's return", lambda: "a.txt" in visitor.get("/").body.decode())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from service.sample.files import SMALL
+from service.http.transfer_slots import SMALL
 from tests.support.hold import active, metric
 from tests.support.http import Visitor, file_path
 from tests.support.processes import freeze, wait_until

@@ -2,7 +2,6 @@
 that says what to do, and an exit code."""
 
 import os
-import re
 import shutil
 import signal
 import socket
@@ -168,7 +167,7 @@ def test_a_name_that_is_nearly_a_setting_is_a_warning(tmp_path: Path) -> None:
     service = run(tmp_path, "--check", SESSION_TIMOUT="1s")
     assert service.exit_code == 0
     messages = [record["message"] for record in of_severity(service, "WARNING")]
-    assert "SESSION_TIMOUT is no setting; did you mean SESSION_TIMEOUT?" in messages
+    assert "SESSION_TIMOUT is not a setting; did you mean SESSION_TIMEOUT?" in messages
 
 
 @pytest.mark.parametrize("misspelt", ["SESION_URL", "session_url"])
@@ -177,7 +176,7 @@ def test_a_setting_that_is_missing_because_its_name_is_misspelt_is_told_so(tmp_p
     assert service.exit_code == 2
     assert [record["message"] for record in service.log] == [
         "SESSION_URL must be set; see docs/settings.md",
-        f"{misspelt} is no setting; did you mean SESSION_URL?",
+        f"{misspelt} is not a setting; did you mean SESSION_URL?",
     ]
 
 
@@ -211,25 +210,26 @@ def without_libraries(folder: Path, *names: str) -> str:
     return str(folder / "missing")
 
 
-def test_a_fork_without_the_sample_pages_serves(tmp_path: Path) -> None:
-    """README.md, "For a fork", carried out as it says."""
+def test_without_the_sample_and_its_line_the_service_serves(tmp_path: Path) -> None:
+    """What a fork deletes: the folder, and its name in FEATURES."""
     shutil.copytree("service", tmp_path / "service")
-    web = tmp_path / "service" / "sample"
-    for name in ("visitor", "files", "page"):
-        (web / f"{name}.py").unlink()
-    lines = (web / "__init__.py").read_text().splitlines(keepends=True)
-    sample = re.compile(
-        r"\b(visitor|files|page)[.(]|\b(visitor|files|page) = |import (Visitor|Files|Page)$", re.IGNORECASE
-    )
-    (web / "__init__.py").write_text("".join(line for line in lines if not sample.search(line)))
+    shutil.rmtree(tmp_path / "service" / "sample")
+    package = tmp_path / "service" / "__init__.py"
+    text = package.read_text()
+    assert text.count('"service.sample",') == 1
+    package.write_text(text.replace('"service.sample",', ""))
     code = (
-        "from service import create_app; from service.settings import load;"
+        "from service import create_app, feature_settings; from service.settings import load, setting_fields;"
         f"app = create_app(load({{'SESSION_URL': 'memory://', 'STORAGE_URL': 'file://{tmp_path}'}}));"
+        "assert not feature_settings() and 'MAX_FILES' not in setting_fields();"
         "print([app.test_client().get(path, headers={'Accept': 'text/html'}).status_code"
-        " for path in ('/', '/api/instance', '/openapi.json', '/api/session')])"
+        " for path in ('/', '/api/instance', '/openapi.json', '/api/session')]);"
+        "print(sorted(app.extensions['service'].openapi.document['paths']))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True, text=True)
-    assert done.stdout.splitlines()[-1] == "[404, 200, 200, 404]"
+    statuses, paths = done.stdout.splitlines()[-2:]
+    assert statuses == "[404, 200, 200, 404]"
+    assert paths == "['/api/instance', '/health', '/openapi.json', '/ready']"
 
 
 def test_a_fork_needs_only_the_libraries_of_its_stores(tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
 """Settings: every fault named at once, no secret shown, files and environment, and a page that is not stale."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from scripts import settings_page
-from service.settings import SettingsError, load, misspelt, setting_fields
+from service import feature_settings
+from service import setting_parsers as parse
+from service.settings import SettingsError, load, misspelt, setting, setting_fields
 
 GOOD = {"SESSION_URL": "memory://", "STORAGE_URL": "file:///srv/files"}
 
 
 def faults(**environ: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
-        load(GOOD | environ)
-    return caught.value.faults
+        load(GOOD | environ, dependencies=("sessions", "storage"))
+    return caught.value.errors
 
 
 def test_the_defaults_need_only_the_two_stores() -> None:
@@ -30,14 +33,14 @@ def test_the_defaults_need_only_the_two_stores() -> None:
 def test_the_stores_have_no_default() -> None:
     with pytest.raises(SettingsError) as caught:
         load({})
-    assert [fault.split()[0] for fault in caught.value.faults] == ["SESSION_URL", "STORAGE_URL"]
+    assert [fault.split()[0] for fault in caught.value.errors] == ["SESSION_URL", "STORAGE_URL"]
 
 
 def test_every_fault_is_named_at_once() -> None:
-    found = faults(PORT="http", LOG_LEVEL="loud", SHUTDOWN_DELAY="soon", SESSION_URL="mysql://h", MAX_FILES="-1")
+    found = faults(PORT="http", LOG_LEVEL="loud", SHUTDOWN_DELAY="soon", SESSION_URL="mysql://h", MAX_CONNECTIONS="-1")
     assert sorted(fault.split()[0] for fault in found) == [
         "LOG_LEVEL",
-        "MAX_FILES",
+        "MAX_CONNECTIONS",
         "PORT",
         "SESSION_URL",
         "SHUTDOWN_DELAY",
@@ -148,7 +151,7 @@ def test_what_is_wrong_with_the_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_misspelt_name_gets_a_suggestion_and_a_foreign_one_does_not() -> None:
     environ = GOOD | {"SESION_TIMEOUT": "1s", "SESSION_MANAGER": "x", "PATH": "/bin", "STORAGE_EMULATOR_HOST": "x"}
-    assert misspelt(environ) == ["SESION_TIMEOUT is no setting; did you mean SESSION_TIMEOUT?"]
+    assert misspelt(environ) == ["SESION_TIMEOUT is not a setting; did you mean SESSION_TIMEOUT?"]
 
 
 def test_an_empty_value_is_as_good_as_none() -> None:
@@ -160,10 +163,27 @@ def test_the_settings_page_is_fresh() -> None:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    for name, spec in setting_fields().items():
+    for name, spec in setting_fields(*feature_settings()).items():
         assert spec.metadata["doc"].endswith("."), name
 
 
 def test_what_does_not_go_together_is_told_beside_what_is_wrong_alone() -> None:
     found = faults(THREADS="many", PORT="7000", OPS_PORT="7000", SESSION_IDLE_LIFETIME="31d")
     assert [fault.split()[0] for fault in found] == ["THREADS", "SESSION_IDLE_LIFETIME", "PORT"]
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A feature's own settings."""
+
+    most: int = setting(parse.integer(1, 9), "3", "How many at most.")
+
+
+def test_a_feature_has_settings_of_its_own() -> None:
+    assert load(GOOD, Extra).of(Extra) == Extra(most=3)
+    assert load(GOOD | {"MOST": "5"}, Extra).of(Extra).most == 5
+    with pytest.raises(SettingsError) as caught:
+        load(GOOD | {"MOST": "0", "PORT": "http"}, Extra)
+    assert [error.split()[0] for error in caught.value.errors] == ["PORT", "MOST"]
+    with pytest.raises(KeyError):
+        load(GOOD).of(Extra)

@@ -1,0 +1,35 @@
+"""What the service depends on: one line each, and the only place where a dependency is registered.
+
+``--check``, ``/ready``, the metric ``dependency_up``, READY_REQUIRES and the status for people all read it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from service import sessions, storage
+from service.settings import Settings
+
+
+class DependencyClient(Protocol):
+    """The client of a dependency."""
+
+    name: str  # which kind of server it talks to, such as "redis"; for people, and a label of metrics
+
+    def check(self) -> None:
+        """Ask it whether it can serve. Any exception means that it can't, and says why."""
+
+    def close(self) -> None:
+        """Close its connections. Nothing is called after this."""
+
+
+class Dependency(NamedTuple):
+    """How to reach it. ``open`` connects to nothing yet; ValueError or OSError where the settings can't be used."""
+
+    kind: str  # health+json's componentType: "datastore", "system" or "component"
+    open: Callable[[Settings], Any]  # a DependencyClient
+
+
+DEPENDENCIES = {
+    "sessions": Dependency("datastore", sessions.open_store),
+    "storage": Dependency("datastore", storage.open_store),
+}

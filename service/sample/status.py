@@ -1,0 +1,49 @@
+"""``/api/status``: how the instance that answered is, for people who look at the page. Probes ask elsewhere."""
+
+from typing import Any
+
+from flask import Flask
+
+from service import Parts
+from service.http.openapi import COUNT, TEXT, Json, json_body, json_object, operation, ref
+from service.sample.settings import SampleSettings
+
+
+class Status:
+    """The route, and the same for the page."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._shows_figures = parts.settings.of(SampleSettings).page_numbers
+
+    def register(self, app: Flask) -> None:
+        """Put the route on ``app``, and describe it."""
+        app.add_url_rule("/api/status", "status", self.show)
+        self._parts.openapi.add(paths=PATHS, schemas={"Status": _schema()})
+
+    def show(self) -> dict[str, Any]:
+        """The instance, liveness, readiness and dependencies. Always a 200, whatever it says."""
+        figures = {"figures": self._parts.metrics.figures()} if self._shows_figures else {}
+        return {"instance": self._parts.instance, **self._parts.health.summary(), **figures}
+
+
+PATHS: dict[str, Json] = {
+    "/api/status": {
+        "get": operation("status", "How the instance that answered is.", {200: json_body("Its state.", "Status")})
+    }
+}
+
+
+def _schema() -> Json:
+    state: Json = {"enum": ["pass", "warn", "fail"], "description": "warn: not known yet."}
+    verdict: Json = {"type": "object", "properties": {"status": state, "output": TEXT}, "required": ["status"]}
+    schema = json_object(
+        instance=ref("Instance"),
+        live=verdict,
+        ready=verdict,
+        dependencies={"type": "object", "additionalProperties": json_object(status=state, since=TEXT)},
+    )
+    latency: Json = {"type": "array", "items": {"type": "array", "prefixItems": [{"type": ["number", "null"]}, COUNT]}}
+    figures = json_object(requests=COUNT, errors=COUNT, threads=COUNT, threads_busy=COUNT, latency=latency)
+    schema["properties"]["figures"] = figures | {"description": "Only with PAGE_NUMBERS."}
+    return schema
