@@ -44,7 +44,7 @@ def _after(count: int, context: Context) -> Metrics:
         *feature_settings(),
     )
     app = create_app(settings)
-    metrics: Metrics = app.extensions["seatrial"].metrics
+    metrics: Metrics = app.extensions["service"].metrics
     source = random.Random(count)  # noqa: S311 -- the same requests each time
     seen = _Seen(metrics)
     for _ in range(min(count, THROUGH)):

@@ -125,7 +125,7 @@ def as_problem(error: Exception) -> Problem:
 
 
 def _render(error: Problem) -> Response:
-    request_id = request.environ.get("seatrial.request_id", "")
+    request_id = request.environ.get("service.request_id", "")
     if (
         request.accept_mimetypes.best_match([problem_details.CONTENT_TYPE, "application/json", "text/html"])
         == "text/html"

@@ -32,7 +32,7 @@ _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
 class InFlight(Protocol):
-    """Who is told which requests are going on. ``environ["seatrial.request"]`` is what ``begin`` returns."""
+    """Who is told which requests are going on. ``environ["service.in_flight"]`` is what ``begin`` returns."""
 
     def begin(self, method: str, path: str) -> Any:
         """A request came."""
@@ -50,8 +50,8 @@ def instrument(
 ) -> "WSGIApplication":
     """The application with its requests traced, counted, logged, and its exceptions answered.
 
-    Sets ``seatrial.request_id`` and ``seatrial.request`` in the environment. Reads from it, when the request is over,
-    ``seatrial.route`` (the rule's template) and ``seatrial.client_ip`` (else ``REMOTE_ADDR``). Adds ``X-Request-Id`` to
+    Sets ``service.request_id`` and ``service.in_flight`` in the environment. Reads from it, when the request is over,
+    ``service.route`` (the rule's template) and ``service.client_ip`` (else ``REMOTE_ADDR``). Adds ``X-Request-Id`` to
     the response. 4xx is logged as INFO: it is the client's fault, and scanners make many; 5xx is ERROR.
     """
     metrics.serving()
@@ -94,9 +94,9 @@ class _Exchange:
         self._start_response = start_response
         self._context = context = trace.from_environ(environ)
         trace.enter(context)
-        environ["seatrial.request_id"] = context.request_id
+        environ["service.request_id"] = context.request_id
         self._token = shared.in_flight.begin(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        environ["seatrial.request"] = self._token
+        environ["service.in_flight"] = self._token
         shared.metrics.active.inc()
         if environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ:
             self._input = environ["wsgi.input"] = _CountedInput(environ["wsgi.input"])
@@ -199,7 +199,7 @@ class _Exchange:
             metrics.active.dec()
             metrics.request(
                 environ["REQUEST_METHOD"],
-                environ.get("seatrial.route", ""),
+                environ.get("service.route", ""),
                 self._status,
                 seconds=seconds,
                 received=received,
@@ -229,7 +229,7 @@ class _Exchange:
         http = (
             f'{{"requestMethod":{method},"requestUrl":{quote(url)},"requestSize":"{received}",'
             f'"status":{self._status},"responseSize":"{self._sent}",'
-            f'"remoteIp":{_header(get("seatrial.client_ip") or get("REMOTE_ADDR") or "", 50)},'
+            f'"remoteIp":{_header(get("service.client_ip") or get("REMOTE_ADDR") or "", 50)},'
             f'"latency":"{seconds:.6f}s","protocol":{_header(environ["SERVER_PROTOCOL"], 20)}'
             + (f',"userAgent":{_header(agent, 500)}' if agent else "")
             + (f',"referer":{_header(referer, 500)}' if referer else "")

@@ -66,7 +66,7 @@ def _checked(
     environ: Mapping[str, Any], length: int | None, limit: int, wanted: list[tuple[str, _Hash, bytes]]
 ) -> Iterator[bytes]:
     source = environ["wsgi.input"]
-    progress = getattr(environ.get("seatrial.request"), "progress", None)
+    progress = getattr(environ.get("service.in_flight"), "progress", None)
     received = 0
     while length is None or received < length:
         chunk = _read(source, CHUNK if length is None else min(CHUNK, length - received))

@@ -88,7 +88,7 @@ def _with_headers(app: "WSGIApplication", more: tuple[tuple[str, str], ...]) -> 
 def _note_route(request: Request) -> None:
     """The rule's template, for metrics: the number of series must not grow with what visitors send."""
     if request.url_rule is not None:
-        request.environ["seatrial.route"] = request.url_rule.rule
+        request.environ["service.route"] = request.url_rule.rule
 
 
 def check_same_site(request: Request) -> None:
@@ -180,7 +180,7 @@ def _believe_proxies(settings: Settings) -> Callable[[Request], None]:
             client = address
             if not trusted(client):
                 break
-        environ["seatrial.client_ip"] = str(client)
+        environ["service.client_ip"] = str(client)
         scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
         if scheme in ("http", "https"):
             environ["wsgi.url_scheme"] = scheme

@@ -31,7 +31,7 @@ class Context:
         self.sampled = sampled  # whether the caller keeps this trace
 
 
-_current: ContextVar[Context | None] = ContextVar("seatrial_request", default=None)
+_current: ContextVar[Context | None] = ContextVar("request", default=None)
 
 current = _current.get  # the request that this thread is busy with, or None
 enter = _current.set

@@ -25,7 +25,7 @@ from service.logs.redaction import REDACTED, is_secret_name
 MAX_LINE = 16 * 1024 - 2  # characters, which are bytes here: a line is ASCII. Its end comes on top
 MAX_FIELDS = 60
 SERVICE = "seatrial"
-ALREADY_LOGGED = "seatrial_logged"  # an attribute of an exception whose stack is in the log
+ALREADY_LOGGED = "already_logged"  # an attribute of an exception whose stack is in the log
 
 _SEVERITIES = {level: logging.getLevelName(level) for level in (10, 20, 30, 40, 50)}
 _FORMATTER_OF_STACKS = logging.Formatter()

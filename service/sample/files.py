@@ -230,7 +230,7 @@ class Files:
         except BaseException:
             slot.give_back()
             raise
-        return LargeResponse(source, slot, request.environ.get("seatrial.request"))
+        return LargeResponse(source, slot, request.environ.get("service.in_flight"))
 
     def delete(self, name: str) -> tuple[str, int]:
         """Delete the file. Deleting what is not there is a 404."""

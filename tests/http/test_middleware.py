@@ -153,7 +153,7 @@ def make_environ(method: str, path: str, body: bytes, **more: Any) -> dict[str, 
 
 
 def hello(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-    environ["seatrial.route"] = "/hello/<name>"
+    environ["service.route"] = "/hello/<name>"
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello ", b"world"]
 
@@ -210,7 +210,7 @@ def test_the_request_id_goes_back_to_the_client_and_into_the_environment() -> No
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
         context = trace.current()
         assert context is not None
-        seen.append((environ["seatrial.request_id"], context.request_id))
+        seen.append((environ["service.request_id"], context.request_id))
         return hello(environ, start_response)
 
     server = Server(app)
@@ -243,7 +243,7 @@ def test_only_the_servers_own_faults_are_errors(lines: Lines, status: str, sever
 
 def test_the_visitors_address_is_the_one_that_the_guards_found(lines: Lines) -> None:
     def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        environ["seatrial.client_ip"] = "2001:db8::1"
+        environ["service.client_ip"] = "2001:db8::1"
         return hello(environ, start_response)
 
     Server(app).ask()
@@ -346,7 +346,7 @@ def test_an_exception_after_the_first_bytes_ends_the_response(lines: Lines) -> N
     server = Server(app)
     with pytest.raises(ValueError, match="too late") as caught:
         server.ask()
-    assert getattr(caught.value, "seatrial_logged")  # noqa: B009 -- an attribute that mypy does not know
+    assert getattr(caught.value, "already_logged")  # noqa: B009 -- an attribute that mypy does not know
     error, access = lines.records
     assert error["stack_trace"].endswith("ValueError: too late")
     assert (access["severity"], access["aborted"], access["httpRequest"]["responseSize"]) == ("ERROR", True, "5")
@@ -408,7 +408,7 @@ def test_a_probe_is_logged_when_it_is_first_asked_and_when_its_answer_changes(li
 def test_requests_in_flight_are_told_and_counted() -> None:
     def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])
-        assert environ["seatrial.request"] == ("GET", "/x")
+        assert environ["service.in_flight"] == ("GET", "/x")
         yield str(server.value("http_server_active_requests")).encode()
         yield str(server.value("server_threads_busy")).encode()
 
@@ -438,7 +438,7 @@ def test_random_paths_methods_and_hosts_add_no_series() -> None:
     @app.before_request
     def note() -> None:
         if request.url_rule:
-            request.environ["seatrial.route"] = request.url_rule.rule
+            request.environ["service.route"] = request.url_rule.rule
 
     server = Server(app.wsgi_app)
     dice = random.Random(5)

@@ -7,7 +7,7 @@ from tests.conformance.twins.ours import start
 
 
 def note_path(request: flask.Request) -> None:
-    request.environ["seatrial.route"] = request.path
+    request.environ["service.route"] = request.path
 
 
 if __name__ == "__main__":
