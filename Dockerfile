@@ -1,5 +1,5 @@
 # One image for every environment: what differs between them comes in as settings (docs/settings.md).
-# Why it is as it is: docs/decisions/image.md.
+# Why it is as it is: docs/decisions/0009-read-only-image.md.
 
 # The tag stops at the minor version, so that a rebuild takes patches; the digest makes it this very image.
 # checkov:skip=CKV_DOCKER_2: no HEALTHCHECK, for the reason at its place below

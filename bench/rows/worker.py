@@ -1,4 +1,4 @@
-"""The worker class, the number of threads, and keep-alive: figures for docs/decisions/worker.md, without a goal."""
+"""The worker class, threads and keep-alive, without a goal: the figures of docs/decisions/0013-eight-threads.md."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack

@@ -3,7 +3,7 @@
 The session keeps the account: the counters ``files`` and ``bytes`` are raised in one atomic step *before* an upload
 begins, which the store refuses over the limit, and lowered again where it fails. Each reservation has a lease, so that
 what a killed process had reserved can be told from what is on its way: when the account says "full" and no lease
-lives, the files are counted anew and the account is put right. Why so: docs/decisions/quota.md.
+lives, the files are counted anew and the account is put right. Why so: docs/decisions/0005-quota-in-the-session.md.
 """
 
 import json

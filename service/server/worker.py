@@ -1,6 +1,6 @@
 """The worker process: gunicorn's threaded worker, with connections that can't hold it up.
 
-What is different from gunicorn's own (docs/decisions/server.md):
+What is different from gunicorn's own (docs/decisions/0001-threads-on-gunicorn.md):
 
 - A request takes a thread only when its head has arrived, and its body too where that is small. Until then it costs a
   place in the poller, so slow clients don't take the service down.

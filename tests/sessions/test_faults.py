@@ -479,7 +479,7 @@ def test_redis_over_a_unix_socket(tmp_path: Path) -> None:
 
 
 def test_memcached_full_without_eviction(tmp_path: Path) -> None:
-    """With -M it says so; without, it drops what was used least lately (docs/decisions/memcached.md)."""
+    """With -M it says so; without, it drops what was used least lately (docs/decisions/0003-one-memcached-item.md)."""
     with (
         memcached_server(tmp_path, "-M", "-m", "2") as memcached,
         store_at("memcached", memcached.port, timeout=PATIENT) as store,

@@ -2,7 +2,7 @@
 
 An object is one file, which one rename makes appear with its description. A process that is killed leaves at most a
 file in ``.uploads``, which is swept. Preconditions are decided under a lock that holds between threads and processes.
-Why so: docs/decisions/storage.md.
+Why so: docs/decisions/0004-bucket-or-folder.md.
 """
 
 import base64

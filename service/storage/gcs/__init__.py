@@ -1,4 +1,5 @@
-"""Files in Google Cloud Storage, through Google's client library. What was chosen and why: docs/decisions/storage.md.
+"""Files in Google Cloud Storage, through Google's client library. What was chosen and why:
+docs/decisions/0004-bucket-or-folder.md.
 
 Bodies stream through; nothing touches a local disk. The rules come from Google's documentation, whose pages are under
 https://cloud.google.com/storage/docs/ and are named where they are followed.
