@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The service for one person at a terminal: plain HTTP, stores in this process and in the folder data/.
 # Every setting may be given in the environment or on make's command line; these are only defaults.
+# The first line goes to stderr: stdout is the service's log, which is JSON where it is not a terminal.
 set -euo pipefail
 
 export HOST=${HOST:-127.0.0.1}
@@ -24,8 +25,8 @@ if [ -z "${LOG_FORMAT:-}" ] && [ -t 1 ]; then
 fi
 
 if [ "$PORT" = 0 ] || [ "$OPS_PORT" = 0 ]; then
-  echo 'Open the address after "listening:" below; Ctrl-C ends it'
+  echo 'Open the address after "listening:" below; Ctrl-C ends it' >&2
 else
-  echo "Open http://$name:$PORT/ (metrics and health: http://$name:$OPS_PORT/metrics); Ctrl-C ends it"
+  echo "Open http://$name:$PORT/ (metrics and health: http://$name:$OPS_PORT/metrics); Ctrl-C ends it" >&2
 fi
 exec "${PYTHON:-python3}" -m service

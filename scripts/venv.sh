@@ -8,7 +8,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
   exit 1
 fi
 if [ ! -x "$folder/bin/python" ]; then
-  echo "making $folder from $list; this takes a minute, once" >&2 # on stdout the first line is what was asked for
+  echo "making $folder from $list; this takes a minute, once" >&2 # stdout is what was asked for
   if ! "$python" -m venv "$folder"; then
     rm -rf "$folder"
     echo "Python's venv module is missing; run: sudo apt-get install python3-venv" >&2

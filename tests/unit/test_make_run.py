@@ -1,6 +1,7 @@
 """``make run``, as a person has it: the first line, the settings, a second start, Ctrl-C."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -51,7 +52,7 @@ def make_run(folder: Path, *settings: str, **environ: str) -> Iterator[Service]:
 
 
 def first_line(service: Service) -> str:
-    return service.stdout.partition(b"\n")[0].decode()
+    return service.stderr.partition(b"\n")[0].decode()
 
 
 @pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0", "127.0.0.2"])
@@ -77,6 +78,14 @@ def test_where_the_system_chooses_a_port_the_first_line_says_where_it_is_told(tm
         assert re.match(r"listening: http://127\.0\.0\.1:[1-9]", listening["message"])
 
 
+def test_stdout_is_the_log_and_nothing_else(tmp_path: Path) -> None:
+    with make_run(tmp_path, "PORT=0", "OPS_PORT=0") as service, Visitor(service.app_url) as visitor:
+        assert visitor.get("/api/instance").status == 200
+    lines = service.stdout.splitlines()
+    assert [line for line in lines if not isinstance(json.loads(line), dict)] == []
+    assert len(lines) >= 2
+
+
 def test_settings_come_from_the_environment_and_from_the_command_line(tmp_path: Path) -> None:
     with make_run(tmp_path, "PORT=0", "VERSION=7.7", OPS_PORT="0", INSTANCE="mine", VERSION="6.6") as service:
         with Visitor(service.app_url) as visitor:
@@ -89,7 +98,7 @@ def test_ctrl_c_ends_it_and_leaves_no_word_of_make_or_python(tmp_path: Path) -> 
         os.killpg(service.process.pid, signal.SIGINT)  # as the terminal does: to everybody at once
         service.process.wait(30)
         service.wait_for_end()
-    assert service.stderr == b""
+    assert service.stderr.splitlines() == [first_line(service).encode()]
     assert service.log[-1]["message"].startswith("Shutting down")
     assert [record for record in service.log if record["severity"] in ("ERROR", "CRITICAL")] == []
 
@@ -106,8 +115,11 @@ def test_without_settings_it_is_for_this_machine_and_keeps_files_where_git_does_
         text=True,
         check=True,
     )
-    first, *environ = done.stdout.splitlines()
-    assert first.startswith("Open http://localhost:8080/ (metrics and health: http://localhost:9090/metrics)")
+    assert (
+        done.stderr
+        == "Open http://localhost:8080/ (metrics and health: http://localhost:9090/metrics); Ctrl-C ends it\n"
+    )
+    environ = done.stdout.splitlines()
     wanted = {"HOST=127.0.0.1", "PORT=8080", "OPS_PORT=9090", "SESSION_URL=memory://", "COOKIE_SECURE=false"}
     assert wanted | {f"STORAGE_URL=file://{tmp_path}/data"} <= set(environ)
     assert (tmp_path / "data").is_dir()
