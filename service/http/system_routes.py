@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Response, jsonify, request
 
 from service.http.openapi import TEXT, Json, json_body, json_object, operation, ref
-from service.ops.health import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from service import Parts
@@ -23,23 +22,22 @@ def register(app: Flask, parts: "Parts") -> None:
         """OpenAPI 3.1 of all routes of the app listener."""
         return jsonify(openapi)
 
+    def health(result: tuple[int, bytes]) -> Response:
+        status, document = result
+        headers = {"Cache-Control": "no-store"}
+        if request.method == "HEAD":
+            headers["Content-Length"] = str(len(document))
+        return Response(document, status, headers, content_type=parts.health.content_type)
+
     app.add_url_rule("/api/instance", "instance", instance)
     app.add_url_rule("/openapi.json", "openapi", describe)
-    app.add_url_rule("/health", "health", lambda: _health(parts.health.live()))
-    app.add_url_rule("/ready", "ready", lambda: _health(parts.health.ready(full=False)))
+    app.add_url_rule("/health", "health", lambda: health(parts.health.live()))
+    app.add_url_rule("/ready", "ready", lambda: health(parts.health.ready(full=False)))
     parts.openapi.add(paths=PATHS, schemas=SCHEMAS)
 
 
-def _health(result: tuple[int, bytes]) -> Response:
-    status, document = result
-    headers = {"Cache-Control": "no-store"}
-    if request.method == "HEAD":
-        headers["Content-Length"] = str(len(document))
-    return Response(document, status, headers, content_type=CONTENT_TYPE)
-
-
 def _probe(name: str, summary: str) -> Json:
-    content = {CONTENT_TYPE: {"schema": ref("Health")}}
+    content = {"application/health+json": {"schema": ref("Health")}}
     responses = {200: {"description": "Yes.", "content": content}, 503: {"description": "No.", "content": content}}
     return {"get": operation(name, summary, responses)}
 

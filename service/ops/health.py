@@ -22,7 +22,6 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-CONTENT_TYPE = "application/health+json"
 IN_A_ROW = 2  # checks in a row that must agree before a dependency's state changes
 SECOND_LOOK = 0.25  # seconds until the next check, after one that contradicts the state
 WATCHED = 0.5  # seconds at least between two checks while people look at the status
@@ -123,6 +122,8 @@ class DependencyMonitor:
 
 class Health:
     """Liveness and readiness, and the background checks of dependencies."""
+
+    content_type = "application/health+json"
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from service.http import problem_details
 from service.metrics.registry import Metrics
-from service.ops.health import CONTENT_TYPE, Health
+from service.ops.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +132,7 @@ class OpsHandler(BaseHTTPRequestHandler):
 
 def _health(result: tuple[int, bytes]) -> OpsResponse:
     status, body = result
-    return status, CONTENT_TYPE, body
+    return status, Health.content_type, body
 
 
 def _path(target: str) -> str:

@@ -1,0 +1,124 @@
+"""An application of the tests' own, so that what every fork keeps is tested without the sample.
+
+``python -m tests.probe`` runs the whole service with these routes instead of the sample's:
+
+- ``POST /visits`` counts a visit in the session: ``{"visits": 1}``
+- ``GET /session`` reads it, ``PUT /session {"name": "Ada"}`` signs in (a new id), ``DELETE /session`` signs out
+- ``PUT``, ``GET``, ``DELETE /bytes/<name>`` write, read and delete an object, streamed both ways; everybody shares them
+- ``GET /bytes`` asks the object store for a listing
+- ``GET /fail`` raises an exception
+"""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import quote
+
+from flask import Flask, Response, request
+
+from service import Parts, sessions
+from service.http import request_body
+from service.http.errors import Problem
+from service.http.openapi import json_object, operation, parameter
+from service.http.transfer_slots import SMALL, LargeResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FOLDER = "probe/"
+DONE = {200: {"description": "Done."}}
+
+
+def path_of(name: str) -> str:
+    """The path of an object's bytes."""
+    return f"/bytes/{quote(name, safe='')}"
+
+
+def register(app: Flask, parts: Parts) -> None:
+    """Put the routes on ``app``."""
+    storage, limit = parts.storage, parts.settings.max_upload_bytes
+
+    def visit() -> dict[str, int]:
+        return {"visits": sessions.current().increment("visits")}
+
+    def show() -> dict[str, Any]:
+        session = sessions.current()
+        return {"exists": session.exists, "name": session.get("name"), "visits": session.counters.get("visits", 0)}
+
+    def sign_in() -> dict[str, Any]:
+        session = sessions.current()
+        session.renew()
+        session["name"] = request_body.json_object()["name"]
+        return {"name": session["name"]}
+
+    def sign_out() -> tuple[str, int]:
+        sessions.current().end()
+        return "", 204
+
+    def write(name: str) -> tuple[dict[str, int], int]:
+        length = request_body.declared_length(limit)
+        with parts.transfers.take():
+            info = storage.put(
+                FOLDER + name,
+                request_body.stream(length=length, limit=limit),
+                size=length,
+                content_type="application/octet-stream",
+                generation=None,
+            )
+        return {"size": info.size}, 201
+
+    def read(name: str) -> Response:
+        info = storage.stat(FOLDER + name)
+        if info is None:
+            raise Problem(404, "There is no such object.")
+        headers = {"Content-Type": info.content_type, "Content-Length": str(info.size)}
+        if info.size <= SMALL:
+            return Response(b"".join(storage.get(info, 0, info.size)) if info.size else b"", headers=headers)
+        slot = parts.transfers.take()
+        try:
+            body = LargeResponse(storage.get(info, 0, info.size), slot, request.environ.get("service.in_flight"))
+        except BaseException:
+            slot.give_back()
+            raise
+        return Response(body, headers=headers, direct_passthrough=True)
+
+    def delete(name: str) -> tuple[str, int]:
+        return "", 204 if storage.delete(FOLDER + name, generation=None) else 404
+
+    def names() -> dict[str, list[str]]:
+        page = storage.list(FOLDER, page_token=None, limit=1000)
+        return {"names": [info.key.removeprefix(FOLDER) for info in page.objects]}
+
+    def fail() -> NoReturn:
+        raise RuntimeError("the probe fails, as it was asked to")
+
+    views: list[tuple[str, str, Callable[..., Any]]] = [
+        ("POST", "/visits", visit),
+        ("GET", "/session", show),
+        ("PUT", "/session", sign_in),
+        ("DELETE", "/session", sign_out),
+        ("PUT", "/bytes/<name>", write),
+        ("GET", "/bytes/<name>", read),
+        ("DELETE", "/bytes/<name>", delete),
+        ("GET", "/bytes", names),
+        ("GET", "/fail", fail),
+    ]
+    for method, path, view in views:
+        app.add_url_rule(path, f"probe.{view.__name__}", view, methods=[method])
+    parts.openapi.add(
+        paths={
+            "/visits": {"post": operation("visit", "Count a visit.", DONE, 503)},
+            "/session": {
+                "get": operation("show", "Read the session.", DONE, 503),
+                "put": operation("signIn", "Sign in.", DONE, 413, 415, 503),
+                "delete": operation("signOut", "Sign out.", {204: {"description": "Done."}}, 503),
+            },
+            "/bytes": {"get": operation("names", "List the objects.", DONE, 503)},
+            "/bytes/{name}": {
+                "parameters": [parameter("name", "path", "Any name.")],
+                "get": operation("read", "Read an object.", DONE, 404, 503),
+                "put": operation("write", "Write an object.", {201: {"description": "Done."}}, 408, 413, 503),
+                "delete": operation("delete", "Delete an object.", {204: {"description": "Done."}}, 404, 503),
+            },
+            "/fail": {"get": operation("fail", "Raise an exception.", DONE)},
+        },
+        schemas={"ProbeSession": json_object()},
+    )
