@@ -125,28 +125,40 @@ def file(raw: str) -> str:
 
 def session_url(raw: str) -> str:
     """Where sessions live, as SESSION_URL says it."""
-    parts = _split(raw, ("redis", "rediss", "unix", "memcached", "memory"))
+    parts = _split(raw, ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix", "memcached", "memory"))
     if parts.scheme == "memory" and raw != "memory://":
         raise ValueError("must be memory:// with nothing behind it")
     if parts.scheme == "memcached":
-        servers = re.fullmatch(r"memcached://([^/@,:]+:[0-9]{1,5}(?:,[^/@,:]+:[0-9]{1,5})*)", raw)
-        ports = [int(server.rpartition(":")[2]) for server in servers[1].split(",")] if servers else [0]
-        if not all(1 <= port <= 65535 for port in ports):
-            raise ValueError("must be memcached://host:port, with more servers behind commas")
-        return raw
+        _check_memcached(raw)
+    elif parts.scheme != "memory":
+        _check_redis(parts)
+    return raw
+
+
+def _check_memcached(raw: str) -> None:
+    if "," in raw:
+        raise ValueError("must name one Memcached: memcached://host:port; sessions are not spread over several")
+    server = re.fullmatch(r"memcached://[^/@:]+:([0-9]{1,5})", raw)
+    if not server or not 1 <= int(server[1]) <= 65535:
+        raise ValueError("must be memcached://host:port")
+
+
+def _check_redis(parts: SplitResult) -> None:
     try:
         port_is_valid = parts.port != 0
     except ValueError:
         port_is_valid = False
     if not port_is_valid:
         raise ValueError("must have a port from 1 to 65535, or none")
-    if parts.scheme in ("redis", "rediss") and not parts.hostname:
+    if parts.scheme == "unix":
+        if parts.hostname or len(parts.path) < 2:
+            raise ValueError("must name the socket's path from the root, as in unix:///run/redis.sock")
+    elif not parts.hostname:
         raise ValueError("must name the server's host, as in redis://host:6379/0")
-    if parts.scheme in ("redis", "rediss") and not re.fullmatch(r"/?[0-9]{0,3}", parts.path):
+    elif not re.fullmatch(r"/?[0-9]{0,3}", parts.path):
         raise ValueError("must end in a database number or nothing, as in redis://host:6379/0")
-    if parts.scheme == "unix" and (parts.hostname or len(parts.path) < 2):
-        raise ValueError("must name the socket's path from the root, as in unix:///run/redis.sock")
-    return raw
+    elif parts.scheme.endswith("+cluster") and (parts.path not in ("", "/", "/0") or "db" in parts.query):
+        raise ValueError("must name no database but 0: a Redis Cluster has no other")
 
 
 def web_address(raw: str) -> str:

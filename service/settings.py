@@ -62,7 +62,7 @@ class Settings:
     session_url: str = setting(
         parse.session_url,
         None,
-        "Where sessions live: `redis://`, `rediss://` or `unix://` (Redis, Valkey), `memcached://host:port[,host:port]`, or `memory://` (this process only; lost at restart).",
+        "Where sessions live: `redis://`, `rediss://` or `unix://` (one Redis or Valkey), `redis+cluster://` or `rediss+cluster://` (any node of a Redis Cluster), `memcached://host:port` (one server), or `memory://` (this process only; lost at restart).",
         secret=True,
     )
     session_username: str = setting(parse.text, "", "The Redis user, if it is not in `SESSION_URL`.")

@@ -1,6 +1,6 @@
 """Visitors' sessions: Flask's session interface (interface.py), and one module for each store (protocol: store.py)."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from service.sessions.store import SessionStore
@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 
 def current() -> "Session":
-    """The session of the request that is being served. It belongs to Flask's ``session``, with its type."""
-    from flask import session  # noqa: PLC0415 -- the parent process needs no Flask
+    """The session of the request that is served now: ``flask.session``, with its type. Asks the store for nothing.
+
+    RuntimeError at its use outside of a request.
+    """
+    from flask import session  # noqa: PLC0415 -- the parent process imports this module and needs no Flask
 
     return cast("Session", session)
 
@@ -31,35 +34,34 @@ def open_store(settings: Settings) -> SessionStore:
 
 def _open(settings: Settings) -> SessionStore:
     """Only the store in use is imported: to drop one, delete its module and its case here."""
-    limits = {
+    url, timeout, max_bytes = settings.session_url, settings.session_timeout, settings.session_max_bytes
+    lifetimes: dict[str, Any] = {
         "idle_lifetime": settings.session_idle_lifetime,
         "absolute_lifetime": settings.session_absolute_lifetime,
     }
-    max_bytes = settings.session_max_bytes
-    match urlsplit(settings.session_url).scheme:
+    login: dict[str, Any] = {
+        "username": settings.session_username,
+        "password": settings.session_password,
+        "tls_ca_file": settings.session_tls_ca_file,
+        "tls_cert_file": settings.session_tls_cert_file,
+        "tls_key_file": settings.session_tls_key_file,
+    }
+    match urlsplit(url).scheme:
         case "redis" | "rediss" | "unix":
             from service.sessions.redis import RedisStore  # noqa: PLC0415 -- see above
 
-            return RedisStore(
-                url=settings.session_url,
-                timeout=settings.session_timeout,
-                max_bytes=max_bytes,
-                username=settings.session_username,
-                password=settings.session_password,
-                tls_ca_file=settings.session_tls_ca_file,
-                tls_cert_file=settings.session_tls_cert_file,
-                tls_key_file=settings.session_tls_key_file,
-                **limits,
-            )
+            return RedisStore(url=url, timeout=timeout, max_bytes=max_bytes, **lifetimes, **login)
+        case "redis+cluster" | "rediss+cluster":
+            from service.sessions.redis_cluster import RedisClusterStore  # noqa: PLC0415 -- see above
+
+            return RedisClusterStore(url=url, timeout=timeout, max_bytes=max_bytes, **lifetimes, **login)
         case "memcached":
             from service.sessions.memcached import MemcachedStore  # noqa: PLC0415 -- see above
 
-            return MemcachedStore(
-                url=settings.session_url, timeout=settings.session_timeout, max_bytes=max_bytes, **limits
-            )
+            return MemcachedStore(url=url, timeout=timeout, max_bytes=max_bytes, **lifetimes)
         case "memory":
             from service.sessions.memory import MemoryStore  # noqa: PLC0415 -- see above
 
-            return MemoryStore(max_bytes=max_bytes, **limits)
+            return MemoryStore(max_bytes=max_bytes, **lifetimes)
         case scheme:
             raise ValueError(f"no session store for {scheme}://")

@@ -11,8 +11,6 @@ import math
 import queue
 import select
 import socket
-import ssl
-import struct
 import threading
 import time
 from typing import Any
@@ -62,66 +60,46 @@ def remaining() -> float:
 class TimedSocket:
     """A connected socket, plain or TLS, that keeps to the deadline of the thread that uses it.
 
-    It has the methods that redis-py and pymemcache call; the rest is the socket's own. A plain socket's time-out is the
-    system's (socket(7), SO_RCVTIMEO), set where it changes: Python's own costs two calls of the system at each use.
+    It has the methods that redis-py and pymemcache call; the rest is the socket's own.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._is_plain = not isinstance(sock, ssl.SSLSocket)
-        self._milliseconds = -1  # of the system's time-outs
-        if self._is_plain:
-            sock.settimeout(None)
-        self._poller = select.poll()
-        self._poller.register(sock, select.POLLIN)
+        self._longest = math.inf
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
     def settimeout(self, seconds: float | None) -> None:
-        """The deadline rules; a library's own timeouts change nothing."""
+        """As socket.settimeout(), for each use; but the deadline may be sooner."""
+        self._longest = math.inf if seconds is None else seconds
 
     def sendall(self, data: bytes) -> None:
         """As socket.sendall(), but with one deadline for all of it also over TLS."""
         view = memoryview(data)
         while view:
             self._wait_at_most()
-            try:
-                view = view[self._sock.send(view) :]
-            except BlockingIOError:
-                raise TimeoutError("timed out") from None
+            view = view[self._sock.send(view) :]
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """As socket.recv()."""
         self._wait_at_most()
-        try:
-            return self._sock.recv(size, flags)
-        except BlockingIOError:
-            raise TimeoutError("timed out") from None
+        return self._sock.recv(size, flags)
 
     def recv_into(self, buffer: bytearray) -> int:
         """As socket.recv_into()."""
         self._wait_at_most()
-        try:
-            return self._sock.recv_into(buffer)
-        except BlockingIOError:
-            raise TimeoutError("timed out") from None
+        return self._sock.recv_into(buffer)
 
     def is_readable(self) -> bool:
         """Whether there is something to read, or the other end has closed."""
-        return bool(self._poller.poll(0))
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        return bool(poller.poll(0))
 
     def _wait_at_most(self) -> None:
-        left = remaining()
-        if not self._is_plain:
-            self._sock.settimeout(None if left == math.inf else left)
-            return
-        milliseconds = 0 if left == math.inf else math.ceil(left * 1000)  # 0: no time-out
-        if milliseconds != self._milliseconds:
-            self._milliseconds = milliseconds
-            value = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, value)
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, value)
+        left = min(remaining(), self._longest)
+        self._sock.settimeout(None if left == math.inf else left)
 
 
 def connect(host: str, port: int) -> socket.socket:

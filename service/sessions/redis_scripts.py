@@ -1,30 +1,35 @@
-"""The session rules in Lua, so that Redis itself decides them in one atomic step; the same rules as in record.py.
+"""The session rules in Lua, so that Redis itself decides them in one atomic step; the same rules as in rules.py.
 
 A session is one hash: ``created`` (milliseconds since the epoch), ``version`` (counts the writes), ``v:NAME`` for a
 value, ``n:NAME`` for a counter. A session that got another key leaves a hash with ``moved`` behind for a while. All
 times are the server's own.
 
-Each script has one key, so Redis Cluster takes them as they are. The first write of each is one that a full server
-refuses (HSET): a script that has begun to write is carried through, so none stops half-way.
+The first write of each script is one that a full server refuses (HSET): a script that has begun to write is carried
+through, so none stops half-way.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha1
+
+from service.sessions.store import MOVED_SECONDS
 
 
 @dataclass(frozen=True)
 class Script:
-    """A Lua script and the name that EVALSHA knows it by."""
+    """A Lua script."""
 
     text: str
-    sha: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-        object.__setattr__(self, "sha", digest)
+    @cached_property
+    def sha(self) -> str:
+        """The name that EVALSHA knows it by."""
+        return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-_LIVE = """
+# How every script begins: what it knows of the session, in ``fields``, and what it may do to it.
+LIVE = f"local remember = {MOVED_SECONDS * 1000}\n"
+LIVE += """
 local key = KEYS[1]
 local idle, absolute = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -32,10 +37,17 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function text(number) return string.format('%.0f', number) end
 
-local function slide(created)
+local function slide(which, created)
   local expires = text(math.min(now + idle, created + absolute))
-  redis.call('PEXPIREAT', key, expires)
+  redis.call('PEXPIREAT', which, expires)
   return expires
+end
+
+local function leave_mark()
+  redis.call('HSET', key, 'moved', '1')
+  redis.call('DEL', key)
+  redis.call('HSET', key, 'moved', '1')
+  redis.call('PEXPIRE', key, remember)
 end
 
 local flat = redis.call('HGETALL', key)
@@ -46,20 +58,21 @@ if fields.created and tonumber(fields.created) + absolute <= now then fields = {
 
 # KEYS: the session. ARGV: idle and absolute lifetime (ms). The fields, flat, with "expires" (ms) last; or nil.
 READ = Script(
-    _LIVE
+    LIVE
     + """
 if not fields.created then return nil end
 flat[#flat + 1] = 'expires'
-flat[#flat + 1] = slide(fields.created)
+flat[#flat + 1] = slide(key, fields.created)
 return flat
 """
 )
 
-# ARGV: idle and absolute lifetime (ms), max_bytes, create (0, 1), then the parts of the change, each begun with how
-# many there are: delete (name), set (name, value), expect, put (name, number), add (name, amount, limit).
+# KEYS: the session and, if it is to move, its new key. ARGV: idle and absolute lifetime (ms), max_bytes, create (0, 1),
+# then the parts of the change, each begun with how many there are: delete (name), set (name, value), expect, put (name,
+# number), add (name, amount, limit).
 # {"ok", counter, number …}, or {the refusal}.
 APPLY = Script(
-    _LIVE
+    LIVE
     + """
 local max_bytes, create, max_counter = tonumber(ARGV[3]), ARGV[4] == '1', 9007199254740991
 local position = 4
@@ -109,15 +122,25 @@ for _ = 1, take() do
 end
 if after > max_bytes and after > before then return {'too-large'} end
 
-redis.call('HSET', key, 'version', text(tonumber(fields.version or 0) + 1))
-if is_new then
-  -- What may be left is a session that has ended by now and was not removed yet.
-  for i = 1, #flat, 2 do redis.call('HDEL', key, flat[i]) end
-  redis.call('HSET', key, 'version', '1', 'created', text(now))
+local new_key = KEYS[2]
+if new_key then
+  redis.call('HSET', new_key, 'version', '1', 'created', fields.created)
+  for name, content in pairs(fields) do
+    if name:sub(2, 2) == ':' then redis.call('HSET', new_key, name, content) end
+  end
+  slide(new_key, fields.created)
+  leave_mark()
+else
+  redis.call('HSET', key, 'version', text(tonumber(fields.version or 0) + 1))
+  if is_new then
+    -- What may be left is a session that has ended by now and was not removed yet.
+    for i = 1, #flat, 2 do redis.call('HDEL', key, flat[i]) end
+    redis.call('HSET', key, 'version', '1', 'created', text(now))
+  end
+  for name in pairs(removes) do redis.call('HDEL', key, name) end
+  for name, content in pairs(writes) do redis.call('HSET', key, name, content) end
+  slide(key, fields.created or now)
 end
-for name in pairs(removes) do redis.call('HDEL', key, name) end
-for name, content in pairs(writes) do redis.call('HSET', key, name, content) end
-slide(fields.created or now)
 local reply = {'ok'}
 for name, content in pairs(fields) do
   if name:sub(1, 2) == 'n:' then
@@ -129,41 +152,9 @@ return reply
 """
 )
 
-# A session with another key's content. ARGV: idle and absolute lifetime (ms), then its fields, "created" among them.
-COPY = Script(
-    _LIVE
-    + """
-redis.call('HSET', key, 'moved', '1')
-redis.call('DEL', key)
-local created
-for i = 3, #ARGV, 2 do
-  redis.call('HSET', key, ARGV[i], ARGV[i + 1])
-  if ARGV[i] == 'created' then created = ARGV[i + 1] end
-end
-slide(created)
-return 'ok'
-"""
-)
-
-# The session has another key now, if nobody wrote to it since. ARGV: idle and absolute lifetime (ms), the version
-# that was copied, how long to remember (ms). "ok", "gone", "moved" or "changed".
-MOVE = Script(
-    _LIVE
-    + """
-if fields.moved then return 'moved' end
-if not fields.created then return 'gone' end
-if fields.version ~= ARGV[3] then return 'changed' end
-redis.call('HSET', key, 'moved', '1')
-redis.call('DEL', key)
-redis.call('HSET', key, 'moved', '1')
-redis.call('PEXPIRE', key, ARGV[4])
-return 'ok'
-"""
-)
-
 # The session is ended, unless it has another key now. ARGV: idle and absolute lifetime (ms). "ok" or "moved".
 DELETE = Script(
-    _LIVE
+    LIVE
     + """
 if fields.moved then return 'moved' end
 redis.call('DEL', key)

@@ -1,4 +1,4 @@
-"""Sessions in a real Redis Cluster of three nodes: the same keys, the same scripts, and nothing to set."""
+"""Sessions in a real Redis Cluster of three nodes: the same keys and scripts, each on its node."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import pytest
 from redis.crc import key_slot
 
 from service.sessions import open_store
-from service.sessions.redis import PREFIX
+from service.sessions.redis_sessions import PREFIX
 from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreUnavailable
 from service.settings import load
 from tests.support.http import Visitor

@@ -22,15 +22,27 @@ class RedisCluster:
     @property
     def url(self) -> str:
         """What SESSION_URL takes: any node will do."""
-        return self.nodes[0].url
+        return f"redis+cluster://127.0.0.1:{self.nodes[0].port}"
 
     def cli(self, *arguments: str) -> str:
         """What ``redis-cli`` says to the first node."""
         return _cli("-p", str(self.nodes[0].port), *arguments)
 
+    def id_of(self, number: int) -> str:
+        """The name that the cluster knows a node by."""
+        return _cli("-p", str(self.nodes[number].port), "cluster", "myid").strip()
+
+    def scale_in(self, number: int, target: int) -> None:
+        """All slots of a node move to another, and the node leaves. It stays up, empty and alone."""
+        others = [str(self.nodes[target].port), self.id_of(number), self.id_of(target)]
+        address = f"127.0.0.1:{others[0]}"
+        moved = ("--cluster-from", others[1], "--cluster-to", others[2], "--cluster-slots", "16384")
+        _cli("--cluster", "reshard", address, *moved, "--cluster-yes", "--cluster-pipeline", "1000")
+        _cli("--cluster", "del-node", address, others[1])
+
     def move_slot(self, slot: int, source: int, target: int) -> None:
         """A slot and its keys change nodes, by their numbers, as ``redis-cli --cluster reshard`` does it."""
-        ids = [_cli("-p", str(node.port), "cluster", "myid").strip() for node in self.nodes]
+        ids = [self.id_of(number) for number in range(len(self.nodes))]
         _cli("-p", str(self.nodes[target].port), "cluster", "setslot", str(slot), "importing", ids[source])
         _cli("-p", str(self.nodes[source].port), "cluster", "setslot", str(slot), "migrating", ids[target])
         with self.nodes[source].client() as client:
@@ -57,6 +69,21 @@ def redis_cluster(folder: Path) -> Iterator[RedisCluster]:
                 lambda port=node.port: "cluster_state:ok" in _cli("-p", str(port), "cluster", "info"),  # type: ignore[misc] # bound now
             )
         yield cluster
+
+
+@contextlib.contextmanager
+def replica(folder: Path, cluster: RedisCluster, of: int) -> Iterator[RedisServer]:
+    """One node more, that copies the node ``of``."""
+    options = ("--cluster-enabled", "yes", "--cluster-config-file", "nodes-replica.conf")
+    with redis_server(folder, *options, port=_port()) as server:
+        as_replica = ("--cluster-slave", "--cluster-master-id", cluster.id_of(of))
+        _cli("--cluster", "add-node", f"127.0.0.1:{server.port}", f"127.0.0.1:{cluster.nodes[of].port}", *as_replica)
+
+        def is_in_sync() -> bool:
+            return "master_link_status:up" in _cli("-p", str(server.port), "info", "replication")
+
+        wait_until("the replica", is_in_sync)
+        yield server
 
 
 def _cli(*arguments: str) -> str:

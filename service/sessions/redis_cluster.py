@@ -1,0 +1,241 @@
+"""Sessions in a Redis Cluster (or Valkey's): the same hashes and scripts as in one Redis, on the node that has the key.
+
+Which node that is we learn ourselves: redis-py's RedisCluster can't keep what is promised (docs/decisions/0002-sessions-of-our-own.md).
+https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+"""
+
+import random
+import time
+from binascii import crc_hqx
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import AskError, MovedError
+
+from service.sessions.deadline import remaining, within
+from service.sessions.redis_connection import RedisServer, connection_options, evaluate
+from service.sessions.redis_scripts import DELETE, LIVE, READ, Script
+from service.sessions.redis_sessions import PREFIX, RedisSessions, fields_of, record_of, refusal
+from service.sessions.rules import Limits, changed
+from service.sessions.store import Applied, Change, Record, Refusal, StoreUnavailable
+
+T = TypeVar("T")
+Address = tuple[str, int]
+
+REDIRECTS = 5  # in one call; a cluster at rest needs none
+REFRESH_PAUSE = 0.5  # seconds from one question for the map to the next, while there is an old one
+
+# A session with another key's content. ARGV: idle and absolute lifetime (ms), then its fields, "created" among them.
+COPY = Script(
+    LIVE
+    + """
+redis.call('HSET', key, 'moved', '1')
+redis.call('DEL', key)
+local created
+for i = 3, #ARGV, 2 do
+  redis.call('HSET', key, ARGV[i], ARGV[i + 1])
+  if ARGV[i] == 'created' then created = ARGV[i + 1] end
+end
+slide(key, created)
+return 'ok'
+"""
+)
+
+# The session has another key now, if nobody wrote to it since. ARGV: idle and absolute lifetime (ms), the version that
+# was copied. "ok", "gone", "moved", or "conflict" where somebody did.
+MARK = Script(
+    LIVE
+    + """
+if fields.moved then return 'moved' end
+if not fields.created then return 'gone' end
+if fields.version ~= ARGV[3] then return 'conflict' end
+leave_mark()
+return 'ok'
+"""
+)
+
+
+class RedisClusterStore(RedisSessions):
+    """A SessionStore. ``url`` is redis+cluster:// or rediss+cluster:// and names any node; the others are found.
+
+    Times are in seconds; ``login`` and what is raised: see connection_options().
+    """
+
+    name = "redis-cluster"
+
+    def __init__(
+        self, *, url: str, timeout: float, idle_lifetime: float, absolute_lifetime: float, max_bytes: int, **login: str
+    ) -> None:
+        super().__init__(Limits(idle_lifetime, absolute_lifetime, max_bytes))
+        self._timeout = timeout
+        options = connection_options(url.replace("+cluster", "", 1), **login)
+        self._nodes = _Nodes(
+            (options["host"], options["port"]),
+            lambda host, port: RedisServer(timeout=timeout, **options | {"host": host, "port": port}),
+        )
+
+    def apply(self, key: str, change: Change) -> Applied | Refusal:
+        """A new key costs three round trips: it is in another slot, and no script can write to both."""
+        if change.new_key is None:
+            return super().apply(key, change)
+        with within(self._timeout):
+            return self._move(key, change.new_key, change)
+
+    def close(self) -> None:
+        self._nodes.close()
+
+    def _move(self, key: str, new_key: str, change: Change) -> Applied | Refusal:
+        """Copy, then leave a mark at the old key if nobody wrote there meanwhile; else again.
+
+        A crash between the two leaves the old session as it was, and a copy under a key that nobody knows.
+        """
+
+        def understand(reply: Any) -> tuple[dict[bytes, bytes], Record] | None:
+            record = record_of(reply)
+            return None if record is None else (fields_of(reply), record)
+
+        while True:
+            found = self._run(READ, [key], *self._lifetimes, understand=understand)
+            if found is None:
+                # A change of nothing tells whether it was moved or is gone.
+                result = self.apply(key, Change())
+                if isinstance(result, Refusal):
+                    return result
+                continue
+            fields, old = found
+            new = changed(old, change, self._limits, now=0)
+            if isinstance(new, Refusal):
+                return new
+            copy: dict[str, Any] = {"created": fields[b"created"], "version": 1}
+            copy |= {f"v:{name}": value for name, value in new.values.items()}
+            copy |= {f"n:{name}": number for name, number in new.counters.items()}
+            flat = [part for field in copy.items() for part in field]
+            self._run(COPY, [new_key], *self._lifetimes, *flat, understand=refusal)
+            why_not = self._run(MARK, [key], *self._lifetimes, fields[b"version"], understand=refusal)
+            if why_not is None:
+                return Applied(new.counters)
+            if why_not is not Refusal.CONFLICT:
+                self._run(DELETE, [new_key], *self._lifetimes, understand=refusal)
+                return why_not
+
+    def _run(
+        self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
+    ) -> T:
+        try:
+            with within(self._timeout):
+                return self._follow(script, PREFIX + keys[0], *arguments, understand=understand, probe=probe)
+        except StoreUnavailable:
+            self._nodes.is_in_doubt = True
+            raise
+        except TimeoutError as error:
+            raise StoreUnavailable("the Redis Cluster did not answer in time") from error
+
+    def _follow(self, script: Script, name: str, *arguments: Any, understand: Callable[[Any], T], probe: bool) -> T:
+        run = evaluate
+
+        def attempt(client: Any) -> T | AskError:
+            try:
+                return understand(run(client, script, [name], *arguments))
+            except AskError as elsewhere:  # MOVED too
+                return elsewhere
+
+        server = self._nodes.of(name)
+        for _ in range(REDIRECTS):
+            outcome = server.call(attempt, probe=probe)
+            if not isinstance(outcome, AskError):
+                return outcome
+            if isinstance(outcome, MovedError):
+                self._nodes.is_in_doubt = True
+                run = evaluate
+            else:  # this key only, while its slot is moved
+                run = _evaluate_asking
+            server = self._nodes.at(_host(outcome.host, server.host), outcome.port)
+        raise StoreUnavailable(f"{server.where} sends us round in circles")
+
+
+class _Nodes:
+    """The nodes, and which of them has a key. ``seed`` is the one that SESSION_URL names.
+
+    ``is_in_doubt``: the map may be wrong, and a next call asks for another.
+    """
+
+    def __init__(self, seed: Address, open_server: Callable[[str, int], RedisServer]) -> None:
+        self._seed = seed
+        self._open = open_server
+        self._servers = {seed: open_server(*seed)}
+        self._slots: Sequence[tuple[int, int, Address]] = ()  # first and last slot, and the primary that has them
+        self._next_refresh = 0.0
+        self.is_in_doubt = False
+
+    def of(self, key: str) -> RedisServer:
+        """The node that has the key, as far as is known. StoreUnavailable where that is none, or TimeoutError."""
+        if not self._slots or (self.is_in_doubt and time.monotonic() >= self._next_refresh):
+            self._refresh()
+        slot = crc_hqx(key.encode(), 0) % 16384  # our keys have no {hash tag}
+        for first, last, address in self._slots:
+            if first <= slot <= last:
+                return self.at(*address)
+        raise StoreUnavailable(f"no node of the Redis Cluster has slot {slot}")
+
+    def at(self, host: str, port: int) -> RedisServer:
+        """The node at an address."""
+        server = self._servers.get((host, port))
+        return server or self._servers.setdefault((host, port), self._open(host, port))
+
+    def close(self) -> None:
+        for server in self._servers.values():
+            server.close()
+
+    def _refresh(self) -> None:
+        """Ask one node after another, those that are down last, until one has a map: a node that left has none."""
+        self.is_in_doubt = False
+        self._next_refresh = time.monotonic() + REFRESH_PAUSE
+        servers = list(self._servers.values())
+        random.shuffle(servers)
+        servers.sort(key=lambda server: server.breaker.is_open)
+        causes = []
+        # With an old map the command itself must have its time, too.
+        with within(remaining() / (2 if self._slots else 1)):
+            for index, server in enumerate(servers):
+                try:
+                    # A node that hangs must leave time for the next ones.
+                    with within(remaining() / min(len(servers) - index, 3)):
+                        reply = server.call(lambda client: client.execute_command("CLUSTER", "SLOTS"))
+                        found = [(int(a), int(b), [_address(node, server) for node in nodes]) for a, b, *nodes in reply]
+                except (StoreUnavailable, TimeoutError) as error:
+                    causes.append(str(error))
+                    continue
+                if found:
+                    # Replicas are known, too: one of them may be all that is left.
+                    known = {self._seed, *(address for _, _, addresses in found for address in addresses)}
+                    self._servers = {address: self.at(*address) for address in known}
+                    self._slots = [(first, last, addresses[0]) for first, last, addresses in found]
+                    return
+                causes.append(f"{server.where} has no part in a Redis Cluster")
+        self.is_in_doubt = True
+        if not self._slots:
+            raise StoreUnavailable("; ".join(causes))
+
+
+def _address(node: Sequence[Any], asked: RedisServer) -> Address:
+    """Where a node is, that ``asked`` told of: [host, port, id, and from Redis 7 on ["ip", its IP address, ...]]."""
+    host = node[0]
+    if host == b"?" and len(node) > 3:
+        host = dict(zip(node[3][::2], node[3][1::2], strict=True)).get(b"ip")
+    return _host(host.decode() if host else "", asked.host), int(node[1])
+
+
+def _host(announced: str, asked: str) -> str:
+    """A node that announces no host is where the response came from."""
+    return asked if announced in ("", "?") else announced
+
+
+def _evaluate_asking(client: Any, script: Script, keys: list[str], *arguments: Any) -> Any:
+    """Run the script where ASK sent us, which has to be said before each command."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.execute_command("ASKING")
+    pipeline.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
+    _, reply = pipeline.execute(raise_on_error=False)
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
