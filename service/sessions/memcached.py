@@ -1,8 +1,7 @@
 """Sessions in Memcached (1.5.3 or later, for ``gats``), one item a session, changed by compare-and-swap.
 
 An item is a line of JSON (when it was created, the counters, the values' names and lengths) and then the values, one
-behind the other. With several servers a session belongs to one of them, by its key, and to no other when that one is
-down: a server that comes back would revive what ended meanwhile. Memcached tells no time: lifetimes are by our clock.
+behind the other. Memcached tells no time: lifetimes are by our clock. Why one server only: docs/decisions/memcached.md.
 """
 
 import contextlib
@@ -12,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Literal
 
 from pymemcache.client.base import Client
@@ -33,7 +31,6 @@ from service.sessions.store import (
     Change,
     Record,
     Refusal,
-    ServerUnavailable,
     StoreUnavailable,
 )
 
@@ -128,7 +125,7 @@ class _Server:
 
 
 class MemcachedStore:
-    """Implements SessionStore; see there. ``url``: memcached://host:port[,host:port]. Times are in seconds."""
+    """A SessionStore. ``url``: memcached://host:port. Times are in seconds."""
 
     name = "memcached"
 
@@ -137,14 +134,13 @@ class MemcachedStore:
     ) -> None:
         self._timeout = timeout
         self._limits = Limits(idle_lifetime, absolute_lifetime, max_bytes)
-        self._servers = [_Server(address, timeout) for address in url.removeprefix("memcached://").split(",")]
+        self._server = _Server(url.removeprefix("memcached://"), timeout)
         # Threads of one process take turns at a session, so that few attempts are in vain.
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._last_read = threading.local()
 
     def read(self, key: str) -> Record | None:
-        """See SessionStore."""
-        with within(self._timeout), self._client(key) as client:
+        with within(self._timeout), self._server.client() as client:
             item = client.gats(PREFIX + key, _expiration(self._limits.idle_lifetime))
             now = time.time()
             record = self._live(item, now)
@@ -153,9 +149,7 @@ class MemcachedStore:
             return record
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
-        """See SessionStore.
-
-        One round trip if this thread read the session before and nobody wrote to it since, and for a new session;
+        """One round trip if this thread read the session before and nobody wrote to it since, and for a new session;
         else two or more. A new key costs one more.
         """
         with within(self._timeout), self._turn(key):
@@ -163,7 +157,7 @@ class MemcachedStore:
             is_assumed = item is not None
             while True:
                 if item is None:
-                    with self._client(key) as client:
+                    with self._server.client() as client:
                         item = _Item(*client.gets(PREFIX + key))
                     is_assumed = False
                 outcome = self._attempt(key, change, item)
@@ -172,8 +166,8 @@ class MemcachedStore:
                 item = None
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
-        """See SessionStore. Two round trips: Memcached's own ``delete`` would also delete the mark of a move."""
-        with within(self._timeout), self._turn(key), self._client(key) as client:
+        """Two round trips: Memcached's own ``delete`` would also delete the mark of a move."""
+        with within(self._timeout), self._turn(key), self._server.client() as client:
             while True:
                 item = _Item(*client.gets(PREFIX + key))
                 if item.data == MOVED:
@@ -184,22 +178,11 @@ class MemcachedStore:
                 remaining()
 
     def check(self) -> None:
-        """See SessionStore. Fails when no server can be written to: with one of several down, others serve on."""
-        causes = []
-        with within(self._timeout):
-            for index, server in enumerate(self._servers):
-                try:
-                    with within(self._timeout / (len(self._servers) - index)), server.client(probe=True) as client:
-                        client.set(PREFIX + "check", b"", expire=2, noreply=False)
-                except StoreUnavailable as error:
-                    causes.append(str(error))
-        if len(causes) == len(self._servers):
-            raise StoreUnavailable("; ".join(causes))
+        with within(self._timeout), self._server.client(probe=True) as client:
+            client.set(PREFIX + "check", b"", expire=2, noreply=False)
 
     def close(self) -> None:
-        """See SessionStore."""
-        for server in self._servers:
-            server.pool.clear()
+        self._server.pool.clear()
 
     def _attempt(self, key: str, change: Change, item: _Item) -> Applied | Refusal | None:
         """Make the change if the item is still what the server has; None where it is not."""
@@ -213,10 +196,10 @@ class MemcachedStore:
         expire = _expiration(result.expires - now)
         try:
             if change.new_key is not None:
-                with self._client(change.new_key) as client:
+                with self._server.client() as client:
                     client.set(PREFIX + change.new_key, data, expire=expire, noreply=False)
                 data, expire = MOVED, MOVED_SECONDS
-            with self._client(key) as client:
+            with self._server.client() as client:
                 if item.cas is None:
                     stored = client.add(PREFIX + key, data, expire=expire, noreply=False)
                 else:
@@ -228,34 +211,15 @@ class MemcachedStore:
         if stored:
             return Applied(result.counters)
         if change.new_key is not None:
-            with self._client(change.new_key) as client:
+            with self._server.client() as client:
                 client.delete(PREFIX + change.new_key, noreply=False)
         return None
-
-    def _server(self, key: str) -> _Server:
-        """Rendezvous hashing: where a server is added or taken away, the others keep their sessions."""
-        if len(self._servers) == 1:
-            return self._servers[0]
-        return max(self._servers, key=lambda server: blake2b(f"{server.name} {key}".encode(), digest_size=8).digest())
-
-    @contextlib.contextmanager
-    def _client(self, key: str) -> Iterator[_Client]:
-        server = self._server(key)
-        try:
-            with server.client() as client:
-                yield client
-        except ServerUnavailable:
-            raise
-        except StoreUnavailable as error:
-            if any(not other.breaker.is_open for other in self._servers if other is not server):
-                raise ServerUnavailable(str(error)) from error.__cause__
-            raise
 
     @contextlib.contextmanager
     def _turn(self, key: str) -> Iterator[None]:
         lock = self._locks[hash(key) % LOCKS]
         if not lock.acquire(timeout=min(remaining(), threading.TIMEOUT_MAX)):
-            raise StoreUnavailable(f"Memcached at {self._server(key).name} did not answer those before us in time")
+            raise StoreUnavailable(f"Memcached at {self._server.name} did not answer those before us in time")
         try:
             yield
         finally:

@@ -14,7 +14,7 @@ SWEEP_SECONDS = 30.0  # ended sessions are removed at most so much later
 
 
 class MemoryStore:
-    """Implements SessionStore; see there."""
+    """A SessionStore."""
 
     name = "memory"
 
@@ -27,7 +27,6 @@ class MemoryStore:
         log.warning("SESSION_URL is memory://: sessions are lost at restart and not shared with other processes")
 
     def read(self, key: str) -> Record | None:
-        """See SessionStore."""
         with self._lock:
             now = time.time()
             record = self._live(key, now)
@@ -37,7 +36,6 @@ class MemoryStore:
             return record
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
-        """See SessionStore."""
         with self._lock:
             now = time.time()
             self._sweep(now)
@@ -53,16 +51,14 @@ class MemoryStore:
             return Applied(result.counters)
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
-        """See SessionStore."""
         with self._lock:
             self._records.pop(key, None)
             return Refusal.MOVED if self._moved.get(key, 0.0) > time.time() else None
 
     def check(self) -> None:
-        """See SessionStore. Memory can always serve."""
+        """Memory can always serve."""
 
     def close(self) -> None:
-        """See SessionStore."""
         with self._lock:
             self._records.clear()
 

@@ -16,15 +16,7 @@ from flask.sessions import SessionMixin
 from service.sessions.cookie import key_of, new_id
 from service.sessions.deadline import within
 from service.sessions.rules import Limits, changed, size_of
-from service.sessions.store import (
-    Applied,
-    Change,
-    Record,
-    Refusal,
-    ServerUnavailable,
-    SessionStore,
-    StoreUnavailable,
-)
+from service.sessions.store import Applied, Change, Record, Refusal, SessionStore, StoreUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,7 +24,6 @@ T = TypeVar("T")
 _serializer = TaggedJSONSerializer()
 _plain = json.JSONEncoder(ensure_ascii=False).encode
 _IMMUTABLE = (str, int, float, bool, type(None))
-_DRAWS = 32  # so many ids are tried to find one whose server answers
 
 
 def _dumps(value: Any) -> bytes:
@@ -264,19 +255,9 @@ class Session(SessionMixin):
 
     def _change(self, session_id: bytes, change: Change) -> Applied | Refusal:
         """A change to a session that may be there."""
-        for _ in range(_DRAWS):
-            renewed = new_id() if self._renew else None
-            concrete = change.to_existing(key_of(renewed) if renewed else None)
-            try:
-                outcome = self._ask(self._store.apply, key_of(session_id), concrete)
-            except ServerUnavailable:
-                # Perhaps it is the new key's server; the session is untouched then.
-                if renewed is None:
-                    raise
-                continue
-            break
-        else:
-            raise StoreUnavailable("no server of the session store was found that could take the session")
+        renewed = new_id() if self._renew else None
+        concrete = replace(change, create=False, new_key=key_of(renewed) if renewed else None)
+        outcome = self._ask(self._store.apply, key_of(session_id), concrete)
         if isinstance(outcome, Applied):
             self._is_known = True
             if renewed is not None:
@@ -290,15 +271,8 @@ class Session(SessionMixin):
         return outcome
 
     def _begin(self, change: Change) -> Applied | Refusal:
-        for draw in range(1, _DRAWS + 1):
-            session_id = new_id()
-            try:
-                outcome = self._ask(self._store.apply, key_of(session_id), change)
-            except ServerUnavailable:
-                if draw == _DRAWS:
-                    raise
-                continue
-            break
+        session_id = new_id()
+        outcome = self._ask(self._store.apply, key_of(session_id), change)
         if isinstance(outcome, Applied):
             self._id = self.gave_id = session_id
             self._is_known = True

@@ -23,10 +23,6 @@ class StoreUnavailable(Exception):
     """The store did not answer in time, refused, or made no sense. The message names no secret."""
 
 
-class ServerUnavailable(StoreUnavailable):
-    """Only the server that has this key is out of reach: a new session can be begun under another key."""
-
-
 class Refusal(Enum):
     """Why a change was not applied. Nothing of it was."""
 
@@ -66,12 +62,6 @@ class Change:
     create: bool = False  # begin the session where there is none
     new_key: str | None = None  # the record moves there, and the old key opens nothing; not with ``create``
 
-    def to_existing(self, new_key: str | None) -> "Change":
-        """The same change of a session that is there, or else refused; with ``new_key``, to move there."""
-        change = object.__new__(Change)  # what was checked is not checked again
-        change.__dict__.update(self.__dict__, create=False, new_key=new_key)
-        return change
-
     def __post_init__(self) -> None:
         if self.create and self.new_key is not None:
             raise ValueError("a session is begun or moved, not both")
@@ -96,7 +86,7 @@ class SessionStore(Protocol):
     The size of a record is that of its names (UTF-8), its values, and its counters in decimal digits.
     """
 
-    name: str  # "redis", "memcached", "memory"
+    name: str  # "redis", "redis-cluster", "memcached", "memory"
 
     def read(self, key: str) -> Record | None:
         """The session, its idle lifetime begun anew; None where there is none. One round trip."""

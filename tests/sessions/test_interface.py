@@ -13,7 +13,8 @@ import pytest
 from flask import Flask, Response
 from flask.testing import FlaskClient
 
-from service.sessions.cookie import Cookie, key_of
+from service.sessions import current
+from service.sessions.cookie import Cookie
 from service.sessions.interface import (
     CounterOverLimit,
     Session,
@@ -21,8 +22,7 @@ from service.sessions.interface import (
     SessionInterface,
     SessionTooLarge,
 )
-from service.sessions.memory import MemoryStore
-from service.sessions.store import Applied, Change, Record, Refusal, ServerUnavailable, SessionStore, StoreUnavailable
+from service.sessions.store import Applied, Change, Record, Refusal, SessionStore, StoreUnavailable
 from tests.support.session_stores import NAMES, Place, at_once, place
 
 COOKIE = Cookie(secure=False, max_age=1)
@@ -220,6 +220,18 @@ def test_a_visit_is_one_step_without_a_read(somewhere: Place, client: FlaskClien
     assert client.post("/visit").text == "2"
     # Memcached has no step that depends on what is there: it is read, then swapped if nobody was faster.
     assert somewhere.commands() == before + (2 if somewhere.name == "memcached" else 1)
+
+
+def test_current_is_the_session_of_the_request(app: Flask, somewhere: Place) -> None:
+    with app.test_request_context("/"):
+        before = somewhere.commands()
+        found = current()
+        assert somewhere.commands() == before
+        assert found.increment("n") == 1
+        found["a"] = 1
+        assert flask.session["a"] == 1
+    with pytest.raises(RuntimeError):
+        current().renew()
 
 
 def test_reading_sends_no_cookie_again(client: FlaskClient) -> None:
@@ -601,47 +613,3 @@ def test_without_an_error_answer_the_error_leaves_the_application(somewhere: Pla
     app.testing = True
     with pytest.raises(SessionTooLarge):
         app.test_client().post("/set/a", json="x" * 3000)
-
-
-class PartlyDown(MemoryStore):
-    """Has keys that can't be served, as one Memcached of several that is down."""
-
-    def __init__(self, share: int) -> None:
-        super().__init__(idle_lifetime=60, absolute_lifetime=60, max_bytes=2000)
-        self.share = share
-
-    def apply(self, key: str, change: Change) -> Applied | Refusal:
-        if int((change.new_key or key)[:4], 16) % 100 < self.share:
-            raise ServerUnavailable("that server is down")
-        return super().apply(key, change)
-
-
-@pytest.fixture
-def partly() -> PartlyDown:
-    return PartlyDown(50)
-
-
-def test_new_sessions_and_new_ids_avoid_a_server_that_is_down(partly: PartlyDown) -> None:
-    for _ in range(20):
-        session = Session(partly, None, timeout=1, max_bytes=2000)
-        assert session.increment("n") == 1
-        first = session.gave_id
-        session.renew()
-        assert session.increment("n") == 2
-        assert session.gave_id not in (None, first)
-
-
-def test_a_session_on_a_server_that_is_down_is_unavailable(partly: PartlyDown) -> None:
-    session = Session(partly, None, timeout=1, max_bytes=2000)
-    session.increment("n")
-    assert session.gave_id is not None
-    partly.share = 100
-    later = Session(partly, session.gave_id, timeout=1, max_bytes=2000)
-    with pytest.raises(StoreUnavailable):
-        later.increment("n")
-    with pytest.raises(StoreUnavailable):
-        later.renew()
-        later.increment("n")
-    with pytest.raises(StoreUnavailable):
-        Session(partly, None, timeout=1, max_bytes=2000).increment("n")
-    assert partly.read(key_of(session.gave_id)) is not None
