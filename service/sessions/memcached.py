@@ -10,29 +10,16 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pymemcache.client.base import Client
-from pymemcache.exceptions import (
-    MemcacheClientError,
-    MemcacheError,
-    MemcacheServerError,
-    MemcacheUnexpectedCloseError,
-)
+from pymemcache.exceptions import MemcacheClientError, MemcacheError, MemcacheServerError, MemcacheUnexpectedCloseError
 from pymemcache.pool import ObjectPool
 
 from service.sessions.breaker import Breaker
 from service.sessions.deadline import TimedSocket, connect, remaining, within
 from service.sessions.rules import Limits, changed
-from service.sessions.store import (
-    MOVED_SECONDS,
-    Applied,
-    Change,
-    Record,
-    Refusal,
-    StoreUnavailable,
-)
+from service.sessions.store import MOVED_SECONDS, Applied, Change, Record, Refusal, StoreUnavailable
 
 PREFIX = "seatrial:session:1:"
 MOVED = b"moved"  # what is left for a while of a session that got another key
@@ -43,8 +30,7 @@ LOCKS = 64
 LONGEST_RELATIVE = 30 * 24 * 3600
 
 
-@dataclass(frozen=True)
-class _Item:
+class _Item(NamedTuple):
     """What the server has under a key. ``cas`` is None where there is nothing."""
 
     data: bytes | None
@@ -106,16 +92,16 @@ class _Server:
             case TimeoutError():
                 # What else is pooled may lead to where nothing answers any more, too.
                 self._epoch += 1
-                cause = f"did not answer in time: {_text(error)}"
+                cause = "did not answer in time"
             case MemcacheUnexpectedCloseError():
                 cause = "closed the connection"
             case MemcacheServerError() | MemcacheClientError():
-                cause = f"refused: {_text(error)}"
+                cause = "refused"
             case OSError():
-                cause = f"can't be used: {_text(error)}"
+                cause = "can't be used"
             case _:
-                cause = f"gave an answer that makes no sense: {_text(error)}"
-        message = f"Memcached at {self.name} {cause}"
+                cause = "gave an answer that makes no sense"
+        message = f"Memcached at {self.name} {cause}: {_text(error)}"
         if isinstance(error, MemcacheServerError) and not isinstance(error, MemcacheUnexpectedCloseError):
             self.breaker.succeeded()
         elif not isinstance(error, TimeoutError) or waited >= self._timeout / 2:
@@ -267,7 +253,6 @@ def _expiration(seconds: float) -> int:
 
 
 def _text(error: Exception) -> str:
-    """What the server or the library said, in one line that fits a log."""
+    """What the server said, which pymemcache keeps as bytes, or the library."""
     first = error.args[0] if len(error.args) == 1 else str(error)
-    words = first.decode(errors="replace") if isinstance(first, bytes) else str(first)
-    return "".join(c if c.isprintable() else " " for c in words)[:200]
+    return first.decode(errors="replace") if isinstance(first, bytes) else str(first)

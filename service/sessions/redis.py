@@ -29,4 +29,6 @@ class RedisStore(RedisSessions):
         self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
     ) -> T:
         names = [PREFIX + key for key in keys]
-        return self._server.call(lambda client: understand(evaluate(client, script, names, *arguments)), probe=probe)
+        return self._server.call(
+            lambda connection: understand(evaluate(connection, script, names, *arguments)), probe=probe
+        )

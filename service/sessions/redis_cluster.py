@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from redis.exceptions import AskError, MovedError
 
 from service.sessions.deadline import remaining, within
-from service.sessions.redis_connection import RedisServer, connection_options, evaluate
+from service.sessions.redis_connection import RedisServer, ask, connection_options, evaluate
 from service.sessions.redis_scripts import DELETE, LIVE, READ, Script
 from service.sessions.redis_sessions import PREFIX, RedisSessions, fields_of, record_of, refusal
 from service.sessions.rules import Limits, changed
@@ -133,9 +133,9 @@ class RedisClusterStore(RedisSessions):
     def _follow(self, script: Script, name: str, *arguments: Any, understand: Callable[[Any], T], probe: bool) -> T:
         run = evaluate
 
-        def attempt(client: Any) -> T | AskError:
+        def attempt(connection: Any) -> T | AskError:
             try:
-                return understand(run(client, script, [name], *arguments))
+                return understand(run(connection, script, [name], *arguments))
             except AskError as elsewhere:  # MOVED too
                 return elsewhere
 
@@ -194,13 +194,13 @@ class _Nodes:
         random.shuffle(servers)
         servers.sort(key=lambda server: server.breaker.is_open)
         causes = []
-        # With an old map the command itself must have its time, too.
-        with within(remaining() / (2 if self._slots else 1)):
+        # With an old map the command itself must have most of the time, or its time-out would prove nothing.
+        with within(remaining() / (3 if self._slots else 1)):
             for index, server in enumerate(servers):
                 try:
                     # A node that hangs must leave time for the next ones.
                     with within(remaining() / min(len(servers) - index, 3)):
-                        reply = server.call(lambda client: client.execute_command("CLUSTER", "SLOTS"))
+                        reply = server.call(lambda connection: ask(connection, "CLUSTER", "SLOTS"))
                         found = [(int(a), int(b), [_address(node, server) for node in nodes]) for a, b, *nodes in reply]
                 except (StoreUnavailable, TimeoutError) as error:
                     causes.append(str(error))
@@ -230,12 +230,7 @@ def _host(announced: str, asked: str) -> str:
     return asked if announced in ("", "?") else announced
 
 
-def _evaluate_asking(client: Any, script: Script, keys: list[str], *arguments: Any) -> Any:
+def _evaluate_asking(connection: Any, script: Script, keys: list[str], *arguments: Any) -> Any:
     """Run the script where ASK sent us, which has to be said before each command."""
-    pipeline = client.pipeline(transaction=False)
-    pipeline.execute_command("ASKING")
-    pipeline.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
-    _, reply = pipeline.execute(raise_on_error=False)
-    if isinstance(reply, Exception):
-        raise reply
-    return reply
+    ask(connection, "ASKING")
+    return ask(connection, "EVAL", script.text, len(keys), *keys, *arguments)

@@ -1,14 +1,11 @@
-"""One Redis server: redis-py's client and pool over sockets that keep to the deadline, and what went wrong, in words.
-
-For redis.py and redis_cluster.py.
-"""
+"""One Redis server, for redis.py and redis_cluster.py: redis-py's pool, over sockets that keep to the deadline."""
 
 import ssl
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from redis import Redis, exceptions
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool, parse_url
 from redis.maint_notifications import MaintNotificationsConfig
@@ -30,10 +27,8 @@ _CAUSES = (
     (exceptions.AuthenticationError, "", "wants another password, or any"),
     (exceptions.ResponseError, "unauthenticated", "wants another password, or any"),
     (exceptions.ResponseError, "", "refused"),
-    (exceptions.TimeoutError, "", "did not answer in time"),
-    (TimeoutError, "", "did not answer in time"),
-    (exceptions.RedisError, "", "can't be used"),
-    (OSError, "", "can't be used"),
+    ((exceptions.TimeoutError, TimeoutError), "", "did not answer in time"),
+    ((exceptions.RedisError, OSError), "", "can't be used"),
     (Exception, "", "gave an answer that makes no sense"),
 )
 
@@ -112,10 +107,9 @@ class RedisServer:
             retry=Retry(NoBackoff(), 0),
             **options,
         )
-        self._client = Redis(connection_pool=self._pool)
 
     def call(self, do: Callable[[Any], T], *, probe: bool = False) -> T:
-        """What ``do`` returns, which is given redis-py's client. Every way to fail becomes StoreUnavailable.
+        """What ``do`` returns, which is given a connection. Every way to fail becomes StoreUnavailable.
 
         A ``probe`` tries even while the breaker is open.
         """
@@ -124,7 +118,7 @@ class RedisServer:
         started = time.monotonic()
         try:
             with within(self._timeout):
-                result = do(self._client)
+                result = self._with_connection(do)
         except (exceptions.RedisError, OSError, ValueError, TypeError, KeyError) as error:
             raise self._explain(error, time.monotonic() - started) from error
         self.breaker.succeeded()
@@ -134,9 +128,24 @@ class RedisServer:
         """Close the connections that nobody uses."""
         self._pool.disconnect(inuse_connections=False)
 
+    def _with_connection(self, do: Callable[[Any], T]) -> T:
+        connection = self._pool.get_connection()
+        try:
+            return do(connection)
+        except exceptions.ResponseError:
+            raise
+        except BaseException:
+            # There may be a reply to come, which is nobody else's. redis-py's own client can't rule that out: it looks
+            # before it hands the connection out again, which may be too soon to see it.
+            connection.disconnect()  # type: ignore[no-untyped-call] # as above
+            raise
+        finally:
+            self._pool.release(connection)
+
     def _explain(self, error: Exception, waited: float) -> StoreUnavailable:
         cause = next(words for kind, part, words in _CAUSES if isinstance(error, kind) and part in str(error))
-        message = f"{self.where} {cause}: {_text(error)}"
+        code = getattr(error, "status_code", None)  # redis-py takes it off what the server said
+        message = f"{self.where} {cause}: {f'{code} ' if code else ''}{error}"
         is_late = isinstance(error, exceptions.TimeoutError | TimeoutError)
         if not isinstance(error, exceptions.ResponseError) or isinstance(error, exceptions.ReadOnlyError):
             # What else is pooled may lead to where nothing answers any more, or to what was the primary once.
@@ -149,17 +158,16 @@ class RedisServer:
         return StoreUnavailable(message)
 
 
-def evaluate(client: Any, script: Script, keys: list[str], *arguments: Any) -> Any:
+def ask(connection: Any, *command: Any) -> Any:
+    """Send a command, and return the reply."""
+    connection.send_command(*command)
+    return connection.read_response()
+
+
+def evaluate(connection: Any, script: Script, keys: list[str], *arguments: Any) -> Any:
     """Run the script in the server, and return its reply."""
     try:
-        return client.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
+        return ask(connection, "EVALSHA", script.sha, len(keys), *keys, *arguments)
     except exceptions.NoScriptError:
         # The server is new or was restarted; from now on it knows the script.
-        return client.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
-
-
-def _text(error: Exception) -> str:
-    """What the server or the library said, in one line that fits a log."""
-    code = getattr(error, "status_code", None)
-    words = f"{code} {error}" if code else str(error)
-    return "".join(c if c.isprintable() else " " for c in words)[:200]
+        return ask(connection, "EVAL", script.text, len(keys), *keys, *arguments)

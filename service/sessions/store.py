@@ -20,7 +20,10 @@ MOVED_SECONDS = 60
 
 
 class StoreUnavailable(Exception):
-    """The store did not answer in time, refused, or made no sense. The message names no secret."""
+    """The store did not answer in time, refused, or made no sense. The message is one line, and names no secret."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else " " for c in message)[:400])
 
 
 class Refusal(Enum):

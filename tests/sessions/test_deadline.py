@@ -76,6 +76,20 @@ def test_a_peer_that_reads_nothing_does_not_extend_it(pair: tuple[TimedSocket, s
         ours.sendall(b"x" * 50_000_000)
 
 
+def test_a_librarys_own_timeout_counts_where_it_is_sooner(pair: tuple[TimedSocket, socket.socket]) -> None:
+    ours, _ = pair
+    with within(GENEROUS):
+        ours.settimeout(0)  # as redis-py asks whether there is something to read
+        with pytest.raises(BlockingIOError):
+            ours.recv(1)
+        ours.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            ours.recv(1)
+    ours.settimeout(None)
+    with within(0.05), pytest.raises(TimeoutError):
+        ours.recv(1)
+
+
 def test_all_is_sent_and_received(pair: tuple[TimedSocket, socket.socket]) -> None:
     ours, theirs = pair
     with within(GENEROUS):

@@ -80,6 +80,15 @@ def test_a_known_cluster_costs_one_command_a_step(cluster: RedisCluster) -> None
         assert calls(cluster, "cluster|slots") == maps, "the map is known"
 
 
+def test_a_cluster_under_the_url_of_one_redis_is_told(cluster: RedisCluster) -> None:
+    settings = {"SESSION_URL": cluster.nodes[0].url, "STORAGE_URL": "file:///nowhere", "SESSION_TIMEOUT": "5s"}
+    store = open_store(load(settings))
+    with pytest.raises(StoreUnavailable, match=r"must begin with redis\+cluster: MOVED"):
+        for number in range(60):
+            store.read(f"{number:064x}")
+    store.close()
+
+
 def test_a_slot_that_moves_takes_its_sessions_along(cluster: RedisCluster) -> None:
     with opened(cluster) as store:
         key = f"{3000:064x}"
