@@ -120,5 +120,5 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     http.register(app, parts)
     for feature in FEATURES:
         import_module(feature).register(app, parts)
-    app.wsgi_app = instrument(app.wsgi_app, metrics=metrics, settings=settings, in_flight=in_flight)  # type: ignore[method-assign, assignment] # Flask's documented way to wrap the application
+    app.wsgi_app = instrument(app.wsgi_app, metrics=metrics, in_flight=in_flight)  # type: ignore[method-assign, assignment] # Flask's documented way to wrap the application
     return app

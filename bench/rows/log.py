@@ -7,8 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from io import TextIOWrapper
-from logging.handlers import BufferingHandler
+from io import StringIO, TextIOWrapper
 from time import perf_counter
 
 from pythonjsonlogger.json import JsonFormatter
@@ -16,8 +15,8 @@ from pythonjsonlogger.json import JsonFormatter
 from bench.context import Context
 from bench.figures import Figure, Goal, alternate
 from bench.machine import cores, on_core
-from service.http import trace
-from service.logs.formatter import AccessRecord, SafeJsonFormatter
+from service.logs.context import OwnFields, RequestIds, current_request
+from service.logs.formatter import SafeJsonFormatter
 from service.logs.stdout_handler import LineHandler
 
 RECORDS = 10_000
@@ -60,7 +59,7 @@ def _fields(log: logging.Logger) -> None:
     log.info("stored %s for %s", "a-file.txt", "somebody", extra={"size": 1024, "kind": "text/plain", "parts": [1, 2]})
 
 
-_CONTEXT = trace.Context("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "", "0123456789abcdef", sampled=False)
+_IDS = RequestIds("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "0123456789abcdef", sampled=False)
 _HTTP = {
     "requestMethod": "GET",
     "requestUrl": "http://127.0.0.1:8080/api/instance",
@@ -74,16 +73,14 @@ _HTTP = {
 
 
 def _our_access(log: logging.Logger) -> None:
-    """As telemetry/requests.py makes it, which puts the text together from what it has."""
-    http = (
-        f'{{"requestMethod":"GET","requestUrl":"http://127.0.0.1:8080/api/instance","requestSize":"{0}",'
-        f'"status":{200},"responseSize":"{140}","remoteIp":"127.0.0.1","latency":"{0.000321:.6f}s","protocol":"HTTP/1.1"}}'
-    )
-    log.handle(AccessRecord(20, "GET /api/instance 200", http, _CONTEXT, seconds=0.000321, sent=140, aborted=False))
+    """As service/logs/access.py makes it."""
+    current_request.set(_IDS)
+    log.info("GET %s %s", "/api/instance", 200, extra={"own_fields": OwnFields(httpRequest=_HTTP)})
+    current_request.set(None)
 
 
 def _stock_access(log: logging.Logger) -> None:
-    ids = {"trace_id": _CONTEXT.trace_id, "span_id": _CONTEXT.span_id, "request_id": _CONTEXT.request_id}
+    ids = {"trace_id": _IDS.trace_id, "span_id": _IDS.span_id, "request_id": _IDS.request_id}
     log.info("GET %s %s", "/api/instance", 200, extra={"httpRequest": _HTTP, **ids})
 
 
@@ -112,11 +109,13 @@ def _rate(do: Callable[[], None], count: int) -> float:
 
 def _size(handler: logging.Handler, do: Callable[[], None], log: logging.Logger) -> float:
     """Bytes of one line."""
-    keeper = BufferingHandler(10)
+    stream = StringIO()
+    keeper = logging.StreamHandler(stream)
+    keeper.setFormatter(handler.formatter)
     log.handlers[:] = [keeper]
     do()
     log.handlers[:] = [handler]
-    return float(len(handler.format(keeper.buffer[0]).encode()) + 1)
+    return float(len(stream.getvalue().encode()))
 
 
 # It comes by the clock. One that sleeps until something is there must be woken, which costs the writer as much as the

@@ -7,8 +7,9 @@ as its rule says is as good as none: the request begins a new trace.
 import random
 import re
 from collections.abc import Mapping
-from contextvars import ContextVar
 from typing import Any
+
+from service.logs.context import RequestIds
 
 # https://www.w3.org/TR/trace-context/#traceparent-header: lower case; version 00 ends after the flags, later ones may
 # go on. Several headers arrive joined by a comma, which none of these takes.
@@ -18,31 +19,7 @@ _CLOUD_TRACE = re.compile(r"(?!0{32})([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;o=(
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}", re.ASCII)
 
 
-class Context:
-    """The ids of one request: hex digits, but for ``request_id``, which is 8 to 64 of ``[A-Za-z0-9._-]``."""
-
-    __slots__ = ("parent_id", "request_id", "sampled", "span_id", "trace_id")
-
-    def __init__(self, trace_id: str, span_id: str, parent_id: str, request_id: str, *, sampled: bool) -> None:
-        self.trace_id = trace_id  # 32 digits
-        self.span_id = span_id  # 16 digits; this request's own
-        self.parent_id = parent_id  # 16 digits; the caller's span, "" where there is none
-        self.request_id = request_id
-        self.sampled = sampled  # whether the caller keeps this trace
-
-
-_current: ContextVar[Context | None] = ContextVar("request", default=None)
-
-current = _current.get  # the request that this thread is busy with, or None
-enter = _current.set
-
-
-def leave() -> None:
-    """This thread is busy with no request any more."""
-    _current.set(None)
-
-
-def from_environ(environ: Mapping[str, Any]) -> Context:
+def from_environ(environ: Mapping[str, Any]) -> RequestIds:
     """The ids of the request with this WSGI environment. Never raises, whatever its headers are."""
     fresh = f"{random.getrandbits(256):064x}"  # ids are no secrets; this needs no system call, as os.urandom does
     trace_id, parent_id, sampled = fresh[:32], "", False
@@ -58,4 +35,4 @@ def from_environ(environ: Mapping[str, Any]) -> Context:
     request_id = environ.get("HTTP_X_REQUEST_ID")
     if request_id is None or not _REQUEST_ID.fullmatch(request_id):
         request_id = fresh[48:]
-    return Context(trace_id, fresh[32:48], parent_id, request_id, sampled=sampled)
+    return RequestIds(trace_id, fresh[32:48], request_id, sampled, parent_id)

@@ -17,9 +17,7 @@ LONG = 64 * 1024  # characters; what is longer is cut before it is looked at
 MARGIN = 16 * 1024  # left away at each side of that cut, so that no half of a secret is shown
 CLIPPED = " ...[clipped]... "
 
-_encoder = JsonEncoder()
-_NO_LEAF = object()
-_CONTAINERS = (dict, list, tuple)  # the usual ones; a look at the type is quicker than isinstance()
+_foreign = JsonEncoder()
 
 
 def text(value: str) -> str:
@@ -33,7 +31,17 @@ def plain(value: object) -> object:
 
     Secrets are redacted by key at any depth, and in strings. More than eight levels or a thousand values are left out.
     """
-    return text(value) if type(value) is str else _Plain().convert(value, ())
+    return _Plain().convert(value, ())
+
+
+def under(name: str, value: object) -> object:
+    """As ``plain``, of what stands under this name, which may say that it is a secret."""
+    return REDACTED if is_secret(name, value) else plain(value)
+
+
+def is_secret(name: str, value: object) -> bool:
+    """Whether the value under this name is not for the log. That something is there, or is not, may be said."""
+    return is_secret_name(name) and value is not None and not isinstance(value, bool)
 
 
 def describe(value: object) -> str:
@@ -54,39 +62,40 @@ def _middle_cut(value: str) -> str:
 class _Plain:
     """One conversion, and how much it may still take."""
 
-    __slots__ = ("_left",)
-
     def __init__(self) -> None:
         self._left = MAX_NODES
 
     def convert(self, value: object, path: tuple[int, ...]) -> object:
         self._left -= 1
-        kind = type(value)
-        if kind is str:
-            return text(value)  # type: ignore[arg-type] # it is a str
-        if value is None or kind is bool or (kind is int and -(2**63) < value < 2**63):  # type: ignore[operator] # an int
-            return value
         try:
             return self._convert(value, path)
         except Exception as error:  # noqa: BLE001 -- foreign objects raise what they like
-            return f"<{kind.__name__}: {type(error).__name__}>"
+            return f"<{type(value).__name__}: {type(error).__name__}>"
 
     def _convert(self, value: object, path: tuple[int, ...]) -> object:
-        kind = type(value)
-        if kind not in _CONTAINERS:
-            leaf = _leaf(value)
-            if leaf is not _NO_LEAF:
-                return leaf
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int | float):
+            return _number(value)
+        if isinstance(value, str):
+            return text(str(value))
+        if isinstance(value, bytes | bytearray | memoryview):
+            return text(bytes(value[: LONG + 1]).decode("utf-8", "backslashreplace"))
+        if isinstance(value, BaseException):
+            return f"{type(value).__name__}: {describe(value)}"
+        return self._inside(value, path)
+
+    def _inside(self, value: object, path: tuple[int, ...]) -> object:
         if id(value) in path:
             return "<circular>"
         if len(path) >= MAX_DEPTH or self._left <= 0:
             return CLIPPED.strip()
         inner = (*path, id(value))
-        if kind is dict or isinstance(value, Mapping):
-            return self._mapping(value, inner)  # type: ignore[arg-type] # it is one
-        if kind is list or isinstance(value, list | tuple | AbstractSet):
-            return self._items(value, inner)  # type: ignore[arg-type] # as above
-        return self.convert(_encoder.default(value), inner)  # dates, dataclasses, enumerations, then str()
+        if isinstance(value, Mapping):
+            return self._mapping(value, inner)
+        if isinstance(value, list | tuple | AbstractSet):
+            return self._items(value, inner)
+        return self.convert(_foreign.default(value), inner)  # dates, dataclasses, enumerations, then str()
 
     def _items(self, value: Iterable[object], path: tuple[int, ...]) -> list[object]:
         result: list[object] = []
@@ -104,24 +113,11 @@ class _Plain:
                 result[CLIPPED.strip()] = True
                 break
             name = describe(key)[:200]
-            result[name] = REDACTED if secret(name, item) else self.convert(item, path)
+            result[name] = REDACTED if is_secret(name, item) else self.convert(item, path)
         return result
 
 
-def _leaf(value: object) -> object:
-    if isinstance(value, str):
-        return text(str(value))
+def _number(value: float) -> object:
     if isinstance(value, int):
         return int(value) if value.bit_length() < 1024 else f"<int of {value.bit_length()} bits>"
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else repr(float(value))
-    if isinstance(value, bytes | bytearray | memoryview):
-        return text(bytes(value[: LONG + 1]).decode("utf-8", "backslashreplace"))
-    if isinstance(value, BaseException):
-        return f"{type(value).__name__}: {describe(value)}"
-    return _NO_LEAF
-
-
-def secret(name: str, value: object) -> bool:
-    """Whether the value under this name is not for the log. That something is there, or is not, may be said."""
-    return is_secret_name(name) and value is not None and not isinstance(value, bool)
+    return float(value) if math.isfinite(value) else repr(float(value))

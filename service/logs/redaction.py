@@ -6,7 +6,6 @@ with the text, whatever the text is.
 """
 
 import re
-from functools import lru_cache
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 REDACTED = "[redacted]"
@@ -59,15 +58,10 @@ def remember(*secrets: str) -> None:
     _known = tuple(sorted((value for value in found if len(value) >= 6), key=len, reverse=True))
 
 
-@lru_cache(maxsize=1024)
-def _is_secret_name(name: str) -> bool:
-    bare = name.lower().translate(_NOT_IN_A_NAME)
-    return bare in _SECRET_NAMES or any(part in bare for part in _SECRET_PARTS)
-
-
 def is_secret_name(name: str) -> bool:
     """Whether what stands under this name (of a field, a parameter, a header) is to be kept out of the log."""
-    return _is_secret_name(name) if len(name) <= 100 else _is_secret_name.__wrapped__(name)
+    bare = name.lower().translate(_NOT_IN_A_NAME)
+    return bare in _SECRET_NAMES or any(part in bare for part in _SECRET_PARTS)
 
 
 def redact(text: str) -> str:

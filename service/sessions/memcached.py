@@ -1,7 +1,8 @@
 """Sessions in Memcached (1.5.3 or later, for ``gats``), one item a session, changed by compare-and-swap.
 
 An item is a line of JSON (when it was created, the counters, the values' names and lengths) and then the values, one
-behind the other. Memcached tells no time: lifetimes are by our clock. Why one server only: docs/decisions/memcached.md.
+behind the other. Memcached tells no time: lifetimes are by our clock. Why one server only:
+docs/decisions/0003-one-memcached-item.md.
 """
 
 import contextlib

@@ -7,11 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.http import trace
+from service.logs.context import RequestIds
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-def from_headers(**headers: str) -> trace.Context:
+def from_headers(**headers: str) -> RequestIds:
     return trace.from_environ({f"HTTP_{name}": value for name, value in headers.items()})
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.http import trace
+from service.logs.context import RequestIds, current_request
 from service.logs.formatter import SafeJsonFormatter, TextFormatter
 from service.logs.redaction import REDACTED, remember
 
@@ -85,7 +85,7 @@ def text(made: logging.LogRecord) -> str:
 @pytest.fixture(autouse=True)
 def _no_request() -> Iterator[None]:
     yield
-    trace.leave()
+    current_request.set(None)
     remember()
 
 
@@ -119,7 +119,7 @@ def test_every_level_has_a_severity_that_cloud_logging_knows(level: int, name: s
 
 
 def test_the_request_that_is_going_on_is_named() -> None:
-    trace.enter(trace.Context("a" * 32, "b" * 16, "", "request-1", sampled=True))
+    current_request.set(RequestIds("a" * 32, "b" * 16, "request-1", sampled=True))
     fields = line(record())
     assert fields["logging.googleapis.com/trace"] == f"projects/project-1/traces/{'a' * 32}"
     assert fields["logging.googleapis.com/spanId"] == fields["span_id"] == "b" * 16
@@ -128,7 +128,7 @@ def test_the_request_that_is_going_on_is_named() -> None:
 
 
 def test_without_a_project_the_trace_is_the_bare_id() -> None:
-    trace.enter(trace.Context("a" * 32, "b" * 16, "", "request-1", sampled=False))
+    current_request.set(RequestIds("a" * 32, "b" * 16, "request-1", sampled=False))
     fields = json.loads(SafeJsonFormatter().format(record()))
     assert fields["logging.googleapis.com/trace"] == "a" * 32
     assert fields["logging.googleapis.com/trace_sampled"] is False
@@ -151,7 +151,7 @@ def test_an_error_has_what_error_reporting_needs() -> None:
     ],
 )  # fmt: skip
 def test_an_extra_overrides_no_field(name: str) -> None:
-    trace.enter(trace.Context("a" * 32, "b" * 16, "", "request-1", sampled=True))
+    current_request.set(RequestIds("a" * 32, "b" * 16, "request-1", sampled=True))
     honest = line(record(level=logging.ERROR))
     forged = line(record(level=logging.ERROR, extra={name: "forged"}))
     assert forged.pop(f"extra.{name}") == "forged"
@@ -160,9 +160,19 @@ def test_an_extra_overrides_no_field(name: str) -> None:
 
 
 def test_an_access_record_can_not_be_forged_by_an_extra() -> None:
-    fields = line(record(http='{"status":200}', context=None, aborted=True, sent=1))
+    fields = line(record(own_fields={"httpRequest": {"status": 200}, "severity": "ALERT"}, aborted=True))
     assert "httpRequest" not in fields
+    assert fields["severity"] == "INFO"
+    assert fields["own_fields"] == {"httpRequest": {"status": 200}, "severity": "ALERT"}
     assert fields["extra.aborted"] is True
+
+
+def test_a_dict_that_is_logged_does_not_stand_in_for_the_stack() -> None:
+    said = {"exc_info": "forged", "stack_info": "forged", "exc_text": "forged", "own_fields": "forged"}
+    fields = line(record(said, exc_info=raised(ValueError("why")), stack_info="Stack"))
+    assert fields["stack_trace"].endswith("ValueError: why")
+    assert (fields["stack_info"], fields["extra.stack_info"], fields["exc_info"]) == ("Stack", "forged", "forged")
+    assert "stack_trace" not in line(record(said))
 
 
 @pytest.mark.parametrize(("args", "kept"), [(("one",), "one"), ((1, 2, 3), 3), ((), None)])
@@ -428,7 +438,7 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text() | json_like, st.lists(json_like, max_size=3), st.dictionaries(st.text(), json_like, max_size=5))
 def test_fuzz(message: object, args: list[object], extra: dict[str, object]) -> None:
     """No record is lost or invalid, and no extra changes what the record is."""
@@ -440,7 +450,7 @@ def test_fuzz(message: object, args: list[object], extra: dict[str, object]) -> 
     assert len(shown.splitlines()) == 1
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.text(alphabet=st.characters(codec=None, max_codepoint=0x2100), max_size=100))
 def test_text_is_one_line_without_control_characters(message: str) -> None:
     shown = text(record(message, value=message))
@@ -466,5 +476,5 @@ def test_the_stack_in_text_is_indented_so_that_it_can_not_look_like_a_record() -
 def test_what_is_no_record_at_all_is_still_a_line() -> None:
     broken = record()
     broken.created = "never"  # type: ignore[assignment] # that is the point
-    assert json.loads(JSON.format(broken))["format_error"] == "ValueError"
+    assert json.loads(JSON.format(broken))["format_error"] == "TypeError"
     assert json.loads(TEXT.format(broken))["severity"] == "INFO"

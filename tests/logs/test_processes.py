@@ -390,7 +390,7 @@ class Gunicorn:
                     def end(self, token): pass
 
                 settings = load(SETTINGS)
-                app = instrument(app, metrics=Metrics(settings), settings=settings, in_flight=InFlight())
+                app = instrument(app, metrics=Metrics(settings), in_flight=InFlight())
                 """
             )
         )
