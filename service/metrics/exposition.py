@@ -4,7 +4,6 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -16,7 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from service.metrics.multiprocess import STARTED, VARIABLE, locked
+from service.metrics.multiprocess import STARTED, VARIABLE
 
 ACTIVE_REQUESTS = "http_server_active_requests"
 
@@ -45,9 +44,7 @@ class Exposition:
             encode, content_type = choose_encoder("")
         if not _HEADER_VALUE.fullmatch(content_type):  # the library repeats the version that was asked for
             encode, content_type = choose_encoder("")
-        guard: AbstractContextManager[None] = locked(self._folder, shared=True) if self._folder else nullcontext()
-        with guard:
-            return content_type, encode(self)
+        return content_type, encode(self)
 
     def collect(self) -> Iterator[Metric]:
         """Called by the encoder."""
@@ -58,8 +55,7 @@ class Exposition:
             yield from _with_busy_threads(self._registry.collect())
             yield from self._platform.collect()
             return
-        # A worker makes a file empty, then sizes it: between the two, or killed there, it has counted nothing.
-        files = [str(path) for path in self._folder.glob("*.db") if path.stat().st_size]
+        files = [str(path) for path in self._folder.glob("*.db") if _has_begun(path)]
         yield from _with_busy_threads(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call] # of prometheus_client
         yield from self._platform.collect()
         yield GaugeMetricFamily(
@@ -68,6 +64,14 @@ class Exposition:
             value=float((self._folder / STARTED).read_text(encoding="ascii")),
         )
         yield from _sums_of(sorted(path.stem.rpartition("_")[2] for path in self._folder.glob("gauge_livesum_*.db")))
+
+
+def _has_begun(file: Path) -> bool:
+    """Whether the library can read it. A worker makes it empty, then sizes it, and may be killed between the two."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:  # a gauge of a worker that has ended just now
+        return False
 
 
 def _with_busy_threads(metrics: Iterable[Metric]) -> Iterator[Metric]:

@@ -5,22 +5,18 @@ comes before it and does not import it. https://prometheus.github.io/client_pyth
 """
 
 import atexit
-import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from service.settings import Settings
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 STARTED = "started"  # a file: when the service started, in seconds since the epoch
-_LOCK = "lock"
 _ROOM_FOR_EACH = 2 * 2**20  # bytes; a worker's files are about 0.5 MiB. Without room it would die of SIGBUS
 
 log = logging.getLogger(__name__)
@@ -41,7 +37,7 @@ def prepare_multiprocess(settings: Settings) -> Path | None:
     if given:
         folder = Path(given)
         folder.mkdir(parents=True, exist_ok=True)
-        for old in (*folder.glob("*.db"), *folder.glob("*.new")):
+        for old in folder.glob("*.db"):
             old.unlink()
     else:
         folder = Path(tempfile.mkdtemp(prefix="metrics-", dir=_where()))
@@ -50,17 +46,8 @@ def prepare_multiprocess(settings: Settings) -> Path | None:
     if shutil.disk_usage(folder).free < needed:
         log.warning("little room for metrics in %s: %d workers want %d bytes", folder, settings.web_concurrency, needed)
     (folder / STARTED).write_text(str(time.time()), encoding="ascii")
-    (folder / _LOCK).touch()
     os.environ[VARIABLE] = str(folder)
     return folder
-
-
-@contextlib.contextmanager
-def locked(folder: Path, *, shared: bool) -> Iterator[None]:
-    """Files of the folder are not moved together (``shared``), or not read, while this is held."""
-    with (folder / _LOCK).open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        yield
 
 
 def _where() -> str | None:

@@ -161,9 +161,9 @@ class Server(BaseApplication):  # type: ignore[misc] # of gunicorn
 
     def _child_exit(self, _arbiter: Arbiter, worker: Worker) -> None:
         if self.settings.web_concurrency > 1:
-            from service.metrics.compaction import child_exit  # noqa: PLC0415 -- the parent needs it only now
+            from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 -- the parent needs it only now
 
-            child_exit(worker.pid)
+            mark_process_dead(worker.pid)  # type: ignore[no-untyped-call] # of prometheus_client
 
 
 class Captain(Arbiter):  # type: ignore[misc] # of gunicorn
