@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 from service.logs import json_safe
@@ -101,8 +100,9 @@ class SafeJsonFormatter(JsonFormatter):
             log_data["stack_trace"] = json_safe.describe(stack)
         if record.stack_info:
             log_data["stack_info"] = json_safe.describe(record.stack_info)
-        extra = {key: value for key, value in vars(record).items() if key not in RESERVED_ATTRS and value is not own}
-        _add(log_data, {key: value for key, value in said.items() if key != "message"} | extra)
+        extra = {key: value for key, value in said.items() if key != "message"}
+        extra |= {k: v for k, v in vars(record).items() if k not in self.reserved_attrs and v is not own}
+        _add(log_data, extra)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """The line for these fields."""

@@ -5,7 +5,7 @@ template and not the path, a known method or ``_OTHER``. So the number of series
 """
 
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,29 +16,22 @@ from service.settings import Settings
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # saves a third of the lines
 
 # RFC 9110 §9 and RFC 5789: what OpenTelemetry takes as known.
-_METHODS = {m: m for m in ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")}
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _OTHER = "_OTHER"
 _OPERATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-
-
-class _Series(NamedTuple):
-    """The series of one method, route and status."""
-
-    duration: Histogram
-    received: Counter
-    sent: Counter
 
 
 class Metrics:
     """The metrics of this process; ``render`` gives those of all workers where there are several.
 
-    Public attributes are metrics without labels, to be changed by whoever knows.
+    Public attributes are metrics without labels, to be changed by the part that knows. A part of the service may add
+    one of its own: ``Counter("name", "What it counts.", registry=metrics.registry)``; a Gauge needs its
+    ``multiprocess_mode``, most often "livesum".
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._registry = registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self._counts = settings.threads, settings.transfer_slots
-        self._series: dict[tuple[str, str, int], _Series] = {}
         http = ("http_request_method", "http_route", "http_response_status_code")
         self._duration = Histogram(
             "http_server_request_duration_seconds", "Duration of HTTP requests.", http, registry=registry
@@ -82,7 +75,6 @@ class Metrics:
         self.session_hits, self.session_misses = reads.labels("hit"), reads.labels("miss")
         self.sessions_created = Counter("sessions_created", "Sessions that were begun.", registry=registry)
         self._log_records = Counter("log_records", "Log records written.", ("severity",), registry=registry)
-        self._severities: dict[str, Counter] = {}
         self._exposition = Exposition(registry, version=settings.version, revision=settings.revision)
 
     def serving(self) -> None:
@@ -98,20 +90,11 @@ class Metrics:
 
         ``trace_id`` (32 hex digits) becomes the exemplar; None where the trace is kept nowhere.
         """
-        method = _METHODS.get(method, _OTHER)
-        series = self._series.get((method, route, status))
-        if series is None:
-            series = _Series(
-                self._duration.labels(method, route, str(status)),
-                self._received.labels(route),
-                self._sent.labels(route),
-            )
-            self._series[method, route, status] = series
-        series.duration.observe(seconds, None if trace_id is None else {"trace_id": trace_id})
-        if received:
-            series.received.inc(received)
-        if sent:
-            series.sent.inc(sent)
+        known = method if method in _METHODS else _OTHER
+        duration = self._duration.labels(known, route, str(status))
+        duration.observe(seconds, None if trace_id is None else {"trace_id": trace_id})
+        self._received.labels(route).inc(received)
+        self._sent.labels(route).inc(sent)
 
     def operation(self, dependency: str, store: str, operation: str, outcome: str, seconds: float) -> None:
         """An operation on a store is over; ``outcome`` is "ok" or the name of an error."""
@@ -123,10 +106,7 @@ class Metrics:
 
     def log_records(self, severity: str, count: int) -> None:
         """So many records of this severity were written."""
-        series = self._severities.get(severity)
-        if series is None:
-            series = self._severities[severity] = self._log_records.labels(severity)
-        series.inc(count)
+        self._log_records.labels(severity).inc(count)
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """``Content-Type`` and body for a scrape: OpenMetrics where ``accept`` asks for it, else Prometheus' text."""

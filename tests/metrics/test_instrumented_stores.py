@@ -1,159 +1,70 @@
 """Stores, measured: each operation's outcome is counted, and their health is told."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from service import sessions
 from service.metrics.instrumented_stores import measured_sessions, measured_storage
 from service.metrics.registry import Metrics
-from service.sessions.store import Applied, Change, Record, Refusal, SessionStore, StoreUnavailable
+from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreUnavailable
 from service.settings import load
+from service.storage.file import FileStore
 from service.storage.store import (
     ObjectInfo,
     ObjectNotFound,
     ObjectStore,
-    Page,
     PreconditionFailed,
     StorageMisconfigured,
     StorageUnavailable,
 )
+from tests.support.processes import free_port
 
-INFO = ObjectInfo("visitors/a/b", 4, "text/plain", 7, 0, 0.0)
-RECORD = Record({}, {}, 0.0, 1.0)
-
-
-class Sessions:
-    """Answers, or raises ``error``."""
-
-    name = "redis"
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self.record: Record | None = RECORD
-        self.result: Applied | Refusal = Applied({})
-        self.calls: list[str] = []
-
-    def _answer(self, call: str) -> None:
-        self.calls.append(call)
-        if self.error:
-            raise self.error
-
-    def read(self, key: str) -> Record | None:
-        self._answer(f"read {key}")
-        return self.record
-
-    def apply(self, key: str, change: Change) -> Applied | Refusal:
-        self._answer(f"apply {key} {change.create}")
-        return self.result
-
-    def delete(self, key: str) -> None:
-        self._answer(f"delete {key}")
-
-    def check(self) -> None:
-        self._answer("check")
-
-    def close(self) -> None:
-        self._answer("close")
-
-
-class Storage:
-    """As Sessions; bodies are read to their end."""
-
-    name = "gcs"
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self.closed = 0
-        self.calls: list[tuple[object, ...]] = []
-
-    def _answer(self, *asked: object) -> None:
-        self.calls.append(asked)
-        if self.error:
-            raise self.error
-
-    def put(
-        self,
-        key: str,
-        body: Iterator[bytes],
-        *,
-        size: int | None,
-        content_type: str,
-        generation: int | None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> ObjectInfo:
-        b"".join(body)
-        self._answer("put", key, size, content_type, generation, metadata)
-        return INFO
-
-    def stat(self, key: str) -> ObjectInfo | None:
-        self._answer("stat", key)
-        return INFO
-
-    def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
-        self._answer("get", info, start, end)
-        return self._chunks()
-
-    def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
-        self._answer("open", key)
-        return (INFO, self._chunks()) if key == "k" else None
-
-    def _chunks(self) -> Iterator[bytes]:
-        try:
-            yield b"ab"
-            if self.error:
-                raise self.error
-            yield b"cd"
-        finally:
-            self.closed += 1
-
-    def delete(self, key: str, *, generation: int | None) -> bool:
-        self._answer("delete", key, generation)
-        return True
-
-    def list(self, prefix: str, *, page_token: str | None, limit: int) -> Page:
-        self._answer("list", prefix, page_token, limit)
-        return Page([INFO], None)
-
-    def check(self) -> None:
-        self._answer("check")
-
-    def close(self) -> None:
-        self.closed += 1
+KEY = "visitors/a/b"
 
 
 class Bench:
     """Both stores, what was counted and what was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.metrics = Metrics(load({"SESSION_URL": "memory://", "STORAGE_URL": "file:///tmp"}))
         self.told: list[tuple[str, Exception | None]] = []
-        self.sessions, self.storage = Sessions(), Storage()
-        self.measured_sessions: SessionStore = measured_sessions(self.sessions, self.metrics, observe=self.observe)
-        self.measured_storage: ObjectStore = measured_storage(self.storage, self.metrics, observe=self.observe)
+        self.sessions = self.measured_sessions("memory://")
+        self.storage = self.measured(FileStore(str(folder)))
+
+    def measured_sessions(self, url: str) -> SessionStore:
+        store = sessions.open_store(load({"SESSION_URL": url, "STORAGE_URL": "file:///tmp"}))
+        return measured_sessions(store, self.metrics, observe=self.observe)
+
+    def measured(self, store: ObjectStore) -> ObjectStore:
+        return measured_storage(store, self.metrics, observe=self.observe)
 
     def observe(self, dependency: str, error: Exception | None) -> None:
         self.told.append((dependency, error))
 
-    def text(self) -> list[str]:
-        return self.metrics.render()[1].decode().splitlines()
+    def kinds_told(self) -> list[type[Exception] | None]:
+        return [type(error) if error else None for _, error in self.told]
 
     def operations(self, store: str, operation: str, outcome: str) -> float:
-        dependency = "sessions" if store == "redis" else "storage"
+        dependency = "storage" if store == "file" else "sessions"
         labels = f'dependency="{dependency}",operation="{operation}",outcome="{outcome}",store="{store}"'
         return self.value(f"dependency_operation_duration_seconds_count{{{labels}}}")
 
     def value(self, series: str) -> float:
-        [value] = [line.rpartition(" ")[2] for line in self.text() if line.startswith(f"{series} ")] or ["0"]
+        lines = self.metrics.render()[1].decode().splitlines()
+        [value] = [line.rpartition(" ")[2] for line in lines if line.startswith(f"{series} ")] or ["0"]
         return float(value)
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
 
 
-def put(store: ObjectStore, body: Iterator[bytes]) -> ObjectInfo:
-    return store.put("k", body, size=4, content_type="t", generation=0, metadata={"a": "b"})
+def put(store: ObjectStore, *chunks: bytes, generation: int | None = None) -> ObjectInfo:
+    return store.put(KEY, iter(chunks), size=None, content_type="text/plain", generation=generation)
 
 
 def broken(error: Exception) -> Iterator[bytes]:
@@ -162,129 +73,152 @@ def broken(error: Exception) -> Iterator[bytes]:
 
 
 def test_sessions_are_passed_on_and_counted(bench: Bench) -> None:
-    store = bench.measured_sessions
-    assert store.name == "redis"
-    assert store.read("k") is RECORD
-    bench.sessions.record = None
+    store = bench.sessions
+    assert store.name == "memory"
     assert store.read("k") is None
-    assert store.apply("k", Change(create=True)) == Applied({})
-    assert store.apply("k", Change()) == Applied({})
-    bench.sessions.result = Refusal.GONE
-    assert store.apply("k", Change(create=True)) is Refusal.GONE
-    store.delete("k")
+    assert store.apply("k", Change()) is Refusal.GONE
+    assert store.apply("k", Change(create=True, add={"n": 2})) == Applied({"n": 2})
+    assert store.apply("k", Change(add={"n": 1})) == Applied({"n": 3})
+    record = store.read("k")
+    assert record is not None
+    assert record.counters == {"n": 3}
+    assert store.apply("k", Change(new_key="other")) == Applied({"n": 3})
+    assert store.delete("k") is Refusal.MOVED
+    assert store.delete("other") is None
     store.check()
     store.close()
-    assert bench.sessions.calls == [
-        "read k", "read k", "apply k True", "apply k False", "apply k True", "delete k", "check", "close",
-    ]  # fmt: skip
     assert bench.value('session_reads_total{result="hit"}') == 1
     assert bench.value('session_reads_total{result="miss"}') == 1
     assert bench.value("sessions_created_total") == 1
-    assert bench.operations("redis", "read", "ok") == 2
-    assert bench.operations("redis", "apply", "ok") == 3
-    assert bench.operations("redis", "delete", "ok") == 1
+    operations = {"read": 2, "apply": 4, "delete": 2, "check": 1}
+    assert {name: bench.operations("memory", name, "ok") for name in operations} == operations
     assert set(bench.told) == {("sessions", None)}
 
 
 def test_a_store_that_is_down_is_told_and_counted_by_its_error(bench: Bench) -> None:
-    bench.sessions.error = down = StoreUnavailable("no answer within 250 ms")
-    with pytest.raises(StoreUnavailable):
-        bench.measured_sessions.read("k")
-    with pytest.raises(StoreUnavailable):
-        bench.measured_sessions.delete("k")
-    assert bench.told == [("sessions", down)] * 2
+    store = bench.measured_sessions(f"redis://127.0.0.1:{free_port()}")
+    with pytest.raises(StoreUnavailable) as first:
+        store.read("k")
+    with pytest.raises(StoreUnavailable) as second:
+        store.delete("k")
+    assert bench.told == [("sessions", first.value), ("sessions", second.value)]
     assert bench.operations("redis", "read", "StoreUnavailable") == 1
     assert bench.value('session_reads_total{result="miss"}') == 0
 
 
 def test_files_are_passed_on_and_counted(bench: Bench) -> None:
-    store = bench.measured_storage
-    assert store.name == "gcs"
-    assert put(store, iter([b"ab", b"cd"])) is INFO
-    assert store.stat("k") is INFO
-    assert b"".join(store.get(INFO, 0, 4)) == b"abcd"
-    found = store.open("k")
+    store = bench.storage
+    assert store.name == "file"
+    info = put(store, b"ab", b"cd")
+    assert store.stat(KEY) == info
+    assert b"".join(store.get(info, 1, 4)) == b"bcd"
+    found = store.open(KEY)
     assert found is not None
-    assert (found[0], b"".join(found[1])) == (INFO, b"abcd")
-    assert store.open("other") is None
-    assert store.delete("k", generation=7)
-    assert store.list("k", page_token=None, limit=1) == Page([INFO], None)
+    assert (found[0], b"".join(found[1])) == (info, b"abcd")
+    assert store.open("visitors/a/other") is None
+    assert store.list("visitors/", page_token=None, limit=1).objects == [info]
+    assert store.delete(KEY, generation=info.generation)
     store.check()
     store.close()
-    assert bench.storage.calls == [
-        ("put", "k", 4, "t", 0, {"a": "b"}),
-        ("stat", "k"),
-        ("get", INFO, 0, 4),
-        ("open", "k"),
-        ("open", "other"),
-        ("delete", "k", 7),
-        ("list", "k", None, 1),
-        ("check",),
-    ]
-    for operation in ("put", "stat", "get", "delete", "list", "check"):
-        assert bench.operations("gcs", operation, "ok") == 1
-    assert bench.operations("gcs", "open", "ok") == 2
+    operations = {"put": 1, "stat": 1, "get": 1, "open": 2, "list": 1, "delete": 1, "check": 1}
+    assert {name: bench.operations("file", name, "ok") for name in operations} == operations
     assert bench.value('storage_transferred_bytes_total{direction="in"}') == 4
-    assert bench.value('storage_transferred_bytes_total{direction="out"}') == 8
+    assert bench.value('storage_transferred_bytes_total{direction="out"}') == 7
     assert set(bench.told) == {("storage", None)}
 
 
-@pytest.mark.parametrize("error", [StorageUnavailable("slow"), StorageMisconfigured("no bucket")])
-def test_an_object_store_that_fails_is_told(bench: Bench, error: Exception) -> None:
-    bench.storage.error = error
-    with pytest.raises(type(error)):
-        bench.measured_storage.stat("k")
-    with pytest.raises(type(error)):
-        put(bench.measured_storage, iter([b"abcd"]))
-    assert bench.told == [("storage", error)] * 2
-    assert bench.operations("gcs", "stat", type(error).__name__) == 1
-    assert bench.operations("gcs", "put", type(error).__name__) == 1
+def test_what_describes_a_file_arrives_at_the_store(bench: Bench, tmp_path: Path) -> None:
+    bench.storage.put(KEY, iter([b"x"]), size=1, content_type="image/png", generation=0, metadata={"a": "b"})
+    found = FileStore(str(tmp_path)).stat(KEY)
+    assert found is not None
+    assert found.content_type == "image/png"
+    with pytest.raises(PreconditionFailed):
+        put(bench.storage, b"y", generation=0)
 
 
-@pytest.mark.parametrize("error", [ObjectNotFound("gone"), PreconditionFailed("other"), ValueError("bad token")])
-def test_a_no_is_an_answer_of_a_store_that_is_well(bench: Bench, error: Exception) -> None:
-    bench.storage.error = error
-    with pytest.raises(type(error)):
-        bench.measured_storage.list("k", page_token="x", limit=1)
-    assert bench.told == [("storage", None)]
-    assert bench.operations("gcs", "list", type(error).__name__) == 1
+def test_an_object_store_that_fails_is_told(bench: Bench, tmp_path: Path) -> None:
+    store = bench.measured(FileStore(str(tmp_path / "missing")))
+    with pytest.raises(StorageMisconfigured):
+        store.stat(KEY)
+    with pytest.raises(StorageMisconfigured):
+        put(store, b"abcd")
+    assert bench.kinds_told() == [StorageMisconfigured] * 2
+    assert bench.operations("file", "stat", "StorageMisconfigured") == 1
+    assert bench.operations("file", "put", "StorageMisconfigured") == 1
 
 
-def test_an_unknown_error_says_nothing_of_the_store(bench: Bench) -> None:
-    bench.storage.error = RuntimeError("a fault of ours")
+def test_a_refusal_comes_from_a_store_that_is_well(bench: Bench) -> None:
+    info = put(bench.storage, b"abcd")
+    with pytest.raises(PreconditionFailed):
+        put(bench.storage, b"other", generation=0)
+    with pytest.raises(ValueError):
+        bench.storage.list("visitors/", page_token="not one of ours", limit=1)
+    bench.storage.delete(KEY, generation=None)
+    with pytest.raises(ObjectNotFound):
+        bench.storage.get(info, 0, 4)
+    assert set(bench.told) == {("storage", None)}
+    for operation, outcome in (("put", "PreconditionFailed"), ("get", "ObjectNotFound")):
+        assert bench.operations("file", operation, outcome) == 1
+
+
+class Failing(FileStore):
+    """Raises ``error`` where a disk would have to be taken out: at every stat, and after a download's first bytes."""
+
+    error: Exception
+
+    def stat(self, key: str) -> ObjectInfo | None:  # noqa: ARG002 -- as the method that it stands in for
+        raise self.error
+
+    def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
+        yield next(super().get(info, start, end))
+        raise self.error
+
+
+def test_an_unknown_error_says_nothing_of_the_store(bench: Bench, tmp_path: Path) -> None:
+    store = Failing(str(tmp_path))
+    store.error = RuntimeError("an error of ours")
     with pytest.raises(RuntimeError):
-        bench.measured_storage.stat("k")
+        bench.measured(store).stat(KEY)
     assert bench.told == []
-    assert bench.operations("gcs", "stat", "error") == 1
+    assert bench.operations("file", "stat", "error") == 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError("hung up"), StorageUnavailable("of another store")])
 def test_a_body_that_breaks_off_is_not_the_stores_fault(bench: Bench, error: Exception) -> None:
     with pytest.raises(type(error)):
-        put(bench.measured_storage, broken(error))
+        bench.storage.put(KEY, broken(error), size=None, content_type="text/plain", generation=None)
     assert bench.told == []
-    assert bench.operations("gcs", "put", "aborted") == 1
+    assert bench.operations("file", "put", "aborted") == 1
     assert bench.value('storage_transferred_bytes_total{direction="in"}') == 2
 
 
-def test_a_store_that_fails_in_the_middle_of_a_body_is_told(bench: Bench) -> None:
-    chunks = bench.measured_storage.get(INFO, 0, 4)
-    assert next(chunks) == b"ab"
-    bench.storage.error = down = StorageUnavailable("in the middle")
+def test_a_store_that_fails_in_the_middle_of_a_body_is_told(bench: Bench, tmp_path: Path) -> None:
+    info = put(bench.storage, b"abcd")
+    bench.told.clear()
+    store = Failing(str(tmp_path))
+    store.error = StorageUnavailable("in the middle")
+    chunks = bench.measured(store).get(info, 0, 4)
+    assert next(chunks) == b"abcd"
     with pytest.raises(StorageUnavailable):
         next(chunks)
-    assert bench.told == [("storage", None), ("storage", down)]
+    assert bench.told == [("storage", None), ("storage", store.error)]
 
 
-def test_closing_a_body_closes_the_stores(bench: Bench) -> None:
-    chunks = bench.measured_storage.get(INFO, 0, 4)
-    next(chunks)
-    chunks.close()  # type: ignore[attr-defined] # the protocol asks for it
-    assert bench.storage.closed == 1
+def test_a_body_that_is_closed_before_it_is_read_keeps_no_file_open(bench: Bench) -> None:
+    put(bench.storage, b"abcd")
+
+    def opened() -> int:
+        return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 -- names are enough
+
+    before = opened()
+    found = bench.storage.open(KEY)
+    assert found is not None
+    assert opened() == before + 1
+    found[1].close()  # type: ignore[attr-defined] # the protocol asks for it
+    assert opened() == before
 
 
-def test_nobody_needs_to_watch(bench: Bench) -> None:
-    bench.sessions.error = StoreUnavailable("down")
-    with pytest.raises(StoreUnavailable):
-        measured_sessions(bench.sessions, bench.metrics).read("k")
-    measured_storage(bench.storage, bench.metrics).check()
+def test_nobody_needs_to_watch(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(StorageMisconfigured):
+        measured_storage(FileStore(str(tmp_path / "missing")), bench.metrics).check()
+    measured_storage(FileStore(str(tmp_path)), bench.metrics).check()

@@ -6,7 +6,7 @@ import os
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -49,6 +49,7 @@ def test_everybody_else_gets_prometheus_text(metrics: Metrics, accept: str) -> N
     assert list(parse_text(body.decode()))
 
 
+@settings(deadline=None)
 @given(st.text() | st.builds("application/openmetrics-text;version={}".format, st.text()))
 def test_no_accept_header_breaks_the_answer(accept: str) -> None:
     content_type, body = METRICS.render(accept)
