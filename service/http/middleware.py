@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from service import logs
 from service.http import problem_details, trace
@@ -38,7 +38,7 @@ def instrument(app: "WSGIApplication", *, metrics: Metrics, in_flight: RequestWa
     """
     metrics.serving()
     logs.count_records(metrics.log_records)
-    shared = _Shared(metrics, in_flight)
+    shared = _Shared(metrics, in_flight, AccessLog())
 
     def instrumented(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         exchange = _Exchange(shared, environ, start_response)
@@ -48,13 +48,12 @@ def instrument(app: "WSGIApplication", *, metrics: Metrics, in_flight: RequestWa
     return instrumented
 
 
-class _Shared:
+class _Shared(NamedTuple):
     """What all requests have in common."""
 
-    def __init__(self, metrics: Metrics, in_flight: RequestWatcher) -> None:
-        self.metrics = metrics
-        self.in_flight = in_flight
-        self.access_log = AccessLog()
+    metrics: Metrics
+    in_flight: RequestWatcher
+    access_log: AccessLog
 
 
 class _Exchange:
@@ -66,7 +65,6 @@ class _Exchange:
     _complete = False  # the body was sent to its end
     _is_open = True
     _response: tuple[str, list[tuple[str, str]]] | None = None
-    _input: "_CountedInput | None" = None
     _body: Iterable[bytes] = ()
 
     def __init__(self, shared: _Shared, environ: "WSGIEnvironment", start_response: "StartResponse") -> None:
@@ -80,8 +78,7 @@ class _Exchange:
         self._token = shared.in_flight.begin(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         environ["service.in_flight"] = self._token
         shared.metrics.active.inc()
-        if environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ:
-            self._input = environ["wsgi.input"] = _CountedInput(environ["wsgi.input"])
+        self._input = environ["wsgi.input"] = _CountedInput(environ["wsgi.input"])
 
     def run(self, app: "WSGIApplication") -> None:
         """Call the application. Its exceptions become a response; only what ends the process goes through."""
@@ -175,9 +172,8 @@ class _Exchange:
 
     def _finish(self) -> None:
         environ, context, metrics = self._environ, self._context, self._shared.metrics
+        seconds, received, sent = perf_counter() - self._start, self._input.count, self._sent
         try:
-            seconds = perf_counter() - self._start
-            received = self._input.count if self._input is not None else 0
             metrics.active.dec()
             metrics.request(
                 environ["REQUEST_METHOD"],
@@ -185,11 +181,11 @@ class _Exchange:
                 self._status,
                 seconds=seconds,
                 received=received,
-                sent=self._sent,
+                sent=sent,
                 trace_id=context.trace_id if context.sampled else None,
             )
             self._shared.access_log.write(
-                environ, self._status, seconds=seconds, received=received, sent=self._sent, complete=self._complete
+                environ, self._status, seconds=seconds, received=received, sent=sent, complete=self._complete
             )
         finally:
             current_request.set(None)

@@ -18,7 +18,7 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from service.logs import json_safe
-from service.logs.context import OwnFields, current_request
+from service.logs.context import OwnFields, RequestIds, current_request
 
 MAX_LINE = 16 * 1024 - 2  # characters, which are bytes here: a line is ASCII. Its end comes on top
 MAX_FIELDS = 60
@@ -81,16 +81,9 @@ class SafeJsonFormatter(JsonFormatter):
         log_data["logger"] = json_safe.describe(record.name)[:100]
         log_data.update(own)
         if "httpRequest" not in own:  # which is about no line of code
-            log_data[f"{_PREFIX}sourceLocation"] = {
-                "file": json_safe.describe(record.pathname)[-200:],
-                "line": json_safe.describe(record.lineno)[:20],
-                "function": json_safe.describe(record.funcName)[:100],
-            }
+            log_data[f"{_PREFIX}sourceLocation"] = _place(record)
         if (ids := current_request.get()) is not None:
-            log_data[f"{_PREFIX}trace"] = self._trace_prefix + ids.trace_id
-            log_data[f"{_PREFIX}spanId"] = ids.span_id
-            log_data[f"{_PREFIX}trace_sampled"] = ids.sampled
-            log_data |= {"trace_id": ids.trace_id, "span_id": ids.span_id, "request_id": ids.request_id}
+            log_data |= self._request(ids)
         if record.levelno >= logging.ERROR:
             log_data["serviceContext"] = self._service
         stack = message_dict.get("exc_info")
@@ -103,6 +96,17 @@ class SafeJsonFormatter(JsonFormatter):
         extra = {key: value for key, value in said.items() if key != "message"}
         extra |= {k: v for k, v in vars(record).items() if k not in self.reserved_attrs and v is not own}
         _add(log_data, extra)
+
+    def _request(self, ids: RequestIds) -> dict[str, object]:
+        """Twice: for Cloud Logging, and under OpenTelemetry's names."""
+        return {
+            f"{_PREFIX}trace": self._trace_prefix + ids.trace_id,
+            f"{_PREFIX}spanId": ids.span_id,
+            f"{_PREFIX}trace_sampled": ids.sampled,
+            "trace_id": ids.trace_id,
+            "span_id": ids.span_id,
+            "request_id": ids.request_id,
+        }
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """The line for these fields."""
@@ -154,6 +158,14 @@ def _unformatted(record: logging.LogRecord, error: Exception) -> logging.LogReco
     own = OwnFields(format_error=json_safe.plain(error), args=json_safe.plain(record.args))
     vars(copy).update(msg=json_safe.describe(record.msg), args=None, own_fields=own)
     return copy
+
+
+def _place(record: logging.LogRecord) -> dict[str, str]:
+    return {
+        "file": json_safe.describe(record.pathname)[-200:],
+        "line": json_safe.describe(record.lineno)[:20],
+        "function": json_safe.describe(record.funcName)[:100],
+    }
 
 
 def _add(fields: dict[str, object], values: Mapping[Any, object]) -> None:

@@ -38,8 +38,11 @@ _JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]{1,40}-----.*?(?:-----END [A-Z0-9 ]{1,40}-----|\Z)", _FLAGS)
 _USERINFO = re.compile(r"//[^\s/?#\"'<>]*@")
 
-# These words are common, but not before what _NAMED asks for. `in` is several times faster than a pattern.
-_COMMON = re.compile(r"(?:api|private|access)[-_. ]?key|(?:session|sig|auth|pass)[\"'=]|session[-_]?id")
+# _HEADER and _NAMED find nothing where none of these is. `in` is several times faster than a pattern.
+_HINTS = (
+    "pass", "pwd", "token", "secret", "sig", "key", "credential", "auth", "cookie", "session", "jwt", "upload_id",
+    "client_assertion",
+)  # fmt: skip
 
 _NOT_IN_A_NAME = {ord(c): None for c in "-_. "}
 _known: tuple[str, ...] = ()
@@ -80,31 +83,10 @@ def redact(text: str) -> str:
         text = _PEM.sub(REDACTED, text)
     if "//" in lower and "@" in lower:
         text = _USERINFO.sub(f"//{REDACTED}@", text)
-    if _may_name_a_secret(lower):
+    if any(hint in lower for hint in _HINTS):
         text = _HEADER.sub(rf"\1{REDACTED}", text)
         text = _NAMED.sub(rf"\1{REDACTED}", text)
     return text
-
-
-def _may_name_a_secret(lower: str) -> bool:
-    return (
-        "passw" in lower
-        or "token" in lower
-        or "secret" in lower
-        or "cookie" in lower
-        or "authori" in lower
-        or "signature" in lower
-        or "credential" in lower
-        or "passphrase" in lower
-        or "pwd" in lower
-        or "jwt" in lower
-        or "upload_id" in lower
-        or "client_assertion" in lower
-        or (
-            ("key" in lower or "session" in lower or "auth" in lower or "pass" in lower or "sig" in lower)
-            and _COMMON.search(lower) is not None
-        )
-    )
 
 
 def redact_url(url: str) -> str:
