@@ -88,7 +88,7 @@ class LineHandler(logging.Handler):
                 fcntl.lockf(lock, fcntl.LOCK_UN)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 -- logging's name
-        """Nothing: there is no place left to tell it."""
+        """Nothing: it can be told nowhere."""
 
 
 def _is_pipe(descriptor: int) -> bool:

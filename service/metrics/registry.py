@@ -45,7 +45,7 @@ class Metrics:
         self.active = Gauge(ACTIVE_REQUESTS, "Requests in flight.", multiprocess_mode="livesum", registry=registry)
         self._threads = Gauge("server_threads", "Request threads.", multiprocess_mode="livesum", registry=registry)
         self._transfers = Gauge(
-            "server_transfers", "Places for transfers of large bodies.", multiprocess_mode="livesum", registry=registry
+            "server_transfers", "Slots for transfers of large bodies.", multiprocess_mode="livesum", registry=registry
         )
         self.transfers_busy = Gauge(
             "server_transfers_busy", "Those that are taken.", multiprocess_mode="livesum", registry=registry
@@ -59,7 +59,7 @@ class Metrics:
         )
         self._up = Gauge(
             "dependency_up",
-            "1 where the background check finds that the dependency can serve; the worst of the workers' answers.",
+            "1 where the background check finds that the dependency can serve; the worst of what the workers find.",
             ("dependency",),
             multiprocess_mode="livemin",
             registry=registry,

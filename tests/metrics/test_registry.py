@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import Counter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -115,6 +116,11 @@ def test_an_exemplar_names_the_trace_of_a_request_that_is_kept(metrics: Metrics)
 def test_metrics_of_two_applications_do_not_meet(metrics: Metrics) -> None:
     visit(metrics)
     assert "http_server_request_duration_seconds_count|GET|200|/x/<name>" not in samples(METRICS)
+
+
+def test_a_part_of_the_service_adds_a_metric_of_its_own(metrics: Metrics) -> None:
+    Counter("listings", "Listings of files.", registry=metrics.registry).inc(2)
+    assert samples(metrics)["listings_total"] == 2
 
 
 def test_the_whole_is_small_enough_to_be_fetched_often(metrics: Metrics) -> None:
