@@ -1,44 +1,28 @@
-"""The answers to what never becomes a request of the application, as problem documents."""
+"""Responses to requests that the application never sees, as problem documents."""
 
 import contextlib
-from typing import Any
+import socket
 
-from gunicorn import util  # type: ignore[import-untyped] # gunicorn ships no types
-from gunicorn.http import errors  # type: ignore[import-untyped] # as above
+from gunicorn.http import errors  # type: ignore[import-untyped] # gunicorn ships no types
 
 from service.http import problem_details
 
-_STATUS = {
-    errors.LimitRequestLine: 414,
-    errors.LimitRequestHeaders: 431,
-    errors.UnsupportedTransferCoding: 501,
-    errors.ExpectationFailed: 417,
-    errors.ForbiddenProxyRequest: 403,
-    errors.InvalidHTTPVersion: 505,
-}
-
-_OUR_FAULT = errors.InvalidResponseHeader, errors.InvalidResponseHeaderName  # gunicorn has them among the client's
-
-_DETAILS = {
-    403: "Requests from a proxy are not taken here.",
-    414: "The request's first line is too long.",
-    417: "Of expectations only 100-continue is known.",
-    431: "The request's head is too large.",
-    501: "Of transfer codings only chunked is understood.",
-    505: "Only HTTP/1.0 and HTTP/1.1 are spoken here.",
+_REASONS = {
+    errors.LimitRequestLine: (414, "The request's first line is too long."),
+    errors.ExpectationFailed: (417, "The only expectation that is known here is 100-continue."),
+    errors.LimitRequestHeaders: (431, "The request's headers are too large."),
+    errors.UnsupportedTransferCoding: (501, "The only transfer coding that is known here is chunked."),
+    errors.InvalidHTTPVersion: (505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
 }
 
 
-def reason(error: Exception) -> tuple[int, str]:
-    """The status of an error of gunicorn's parser, 500 of any other, and a sentence for the client."""
-    if not isinstance(error, errors.ParseException) or isinstance(error, _OUR_FAULT):
-        return 500, "Something went wrong here."
-    status = _STATUS.get(type(error), 400)
-    return status, _DETAILS.get(status, "The request is not valid HTTP.")
+def reason(error: errors.ParseException) -> tuple[int, str]:
+    """The status for an error of gunicorn's parser, and a sentence for the client."""
+    return _REASONS.get(type(error), (400, "The request is not valid HTTP."))
 
 
-def send(client: Any, status: int, detail: str) -> None:
-    """Answer on a socket. Where the client has gone, nothing happens."""
+def send(client: socket.socket, status: int, detail: str) -> None:
+    """Write the response to a socket. Nothing happens where the client has gone."""
     body = problem_details.problem(status, detail)
     fields = (
         f"HTTP/1.1 {status} {problem_details.title(status)}",
@@ -51,4 +35,4 @@ def send(client: Any, status: int, detail: str) -> None:
     )
     head = "".join(f"{field}\r\n" for field in fields) + "\r\n"
     with contextlib.suppress(OSError):
-        util.write(client, head.encode("ascii") + body)
+        client.sendall(head.encode("ascii") + body)

@@ -1,34 +1,30 @@
-"""What gunicorn says, through the one log of the process.
-
-What is no request never reaches the application; worker.py answers it, and says so without what the client sent.
-"""
+"""gunicorn's log records, through the one log of the process."""
 
 import logging
 import sys
-from datetime import timedelta
 
-from gunicorn.config import Config  # type: ignore[import-untyped] # no stubs are installed
+from gunicorn.config import Config  # type: ignore[import-untyped] # gunicorn ships no types
 from gunicorn.glogging import Logger  # type: ignore[import-untyped] # as above
 
 from service.logs.formatter import ALREADY_LOGGED
 
+log = logging.getLogger("gunicorn.error")
+
 
 class GunicornLogger(Logger):  # type: ignore[misc] # as above
-    """gunicorn's ``logger_class``: no handlers of its own, no access log (the middleware writes that one)."""
+    """gunicorn's ``logger_class``, without handlers of its own, and without an access log: the middleware has one."""
 
-    def setup(self, cfg: Config) -> None:
-        """Take everything out that would write anywhere else. Called at start and at every reload."""
-        self.cfg = cfg
-        self._access_log_enabled = False
-        for logger in (self.error_log, self.access_log):
-            logger.handlers.clear()
-            logger.propagate = True
-            logger.setLevel(logging.NOTSET)  # LOG_LEVEL decides
+    def __init__(self, cfg: Config) -> None:
+        super().__init__(cfg)
+        log.handlers.clear()
+        log.propagate = True
+        log.setLevel(logging.NOTSET)  # LOG_LEVEL decides
+        # Called directly, so that a record names gunicorn's source line and not the one in gunicorn's logger.
+        self.critical, self.error, self.warning = log.critical, log.error, log.warning
+        self.info, self.debug = log.info, log.debug
 
-    def access(self, resp: object, req: object, environ: dict[str, object], request_time: timedelta) -> None:
-        """Nothing: a request that reached the application is logged there, one that did not is a warning."""
-
-    def exception(self, msg: object, *args: object, **kwargs: object) -> None:
-        """As it is, but not a second time for what the middleware has logged with the request's ids."""
-        if not getattr(sys.exc_info()[1], ALREADY_LOGGED, False):
-            self.error_log.exception(msg, *args, **kwargs)
+    def exception(self, msg: object, *args: object) -> None:
+        """Log the exception, unless the middleware has logged it with the request's ids."""
+        error = sys.exc_info()[1]
+        if not getattr(error, ALREADY_LOGGED, False):
+            log.error(msg, *args, exc_info=error, stacklevel=2)

@@ -1,93 +1,159 @@
-"""A visitor's connection: what has come of its next request, before that takes a thread."""
+"""A visitor's connection, with what has arrived of its next request; and a request's body, for the application."""
 
 import contextlib
 import re
-import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from gunicorn.http import errors  # type: ignore[import-untyped] # gunicorn ships no types
-from gunicorn.workers.gthread import TConn  # type: ignore[import-untyped] # as above
+from gunicorn.http.parser import RequestParser  # type: ignore[import-untyped] # as above
 
 from service.server.client_socket import ClientSocket
-from service.server.wire import Parser, Request
 
 SMALL_BODY = 16 * 1024  # bytes of a body that are waited for before a thread is taken
-MOST_HEAD = 64 * 1024  # bytes on the whole: gunicorn's limits of fields allow 800 KiB a connection
+MAX_HEAD = 64 * 1024  # bytes of all headers together: gunicorn's limits of single fields allow 800 KiB
 READ = 16 * 1024
 
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]{1,9})[ \t]*\r\n", re.IGNORECASE)
-_OLD = re.compile(rb"[^\r\n]* HTTP/1\.0\r\n")
-_EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]*)[ \t]*(?=\r\n)", re.IGNORECASE)
+_EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
+_HTTP_1_0 = re.compile(rb"[^\r\n]* HTTP/1\.0\r\n")
+_LATER_MINOR_VERSION = re.compile(rb"\A([^\r\n]* HTTP/1)\.[2-9](?=\r\n)")
 
 
-class Connection(TConn):  # type: ignore[misc] # of gunicorn
-    """A visitor's connection, and what came of its next request."""
+class VisitorConnection:
+    """A connection, and what has arrived of its next request. gunicorn's parser reads from it with ``recv``."""
 
-    parser: Parser | None
+    def __init__(self, client: ClientSocket, address: Any, server: Any, *, max_body: int) -> None:
+        """``address`` is the client's, ``server`` ours. A body over ``max_body`` bytes will be refused."""
+        self.socket = client
+        self.address, self.server = address, server
+        self.deadline = 0.0  # monotonic: when it is given up
+        self.began: float | None = None  # monotonic: when the request's first byte arrived
+        self._max_body = max_body
+        self._received = bytearray()
+        self._searched = 0  # bytes in which the head does not end
+        self._needed = 0  # bytes of the head and a small body; 0 until the head has arrived
+        self._refusal: Exception | None = None
+        self._parser: RequestParser | None = None
 
-    def __init__(self, cfg: Any, client: ClientSocket, address: Any, server: Any) -> None:
-        super().__init__(cfg, client, address, server)
-        self.data_ready = True  # gunicorn needs not wait for it: it comes to a thread with its request
-        self.began: float | None = None  # when the request's first byte came, monotonic
-        self.deadline = 0.0  # monotonic
-        self._came = bytearray()
-        self._searched = 0  # bytes that hold no end of the head
-        self._needed = 0  # bytes until the request is complete; 0 until that is known
-        self._is_too_large = False
+    @property
+    def has_request(self) -> bool:
+        """Whether a thread is needed: the head has arrived, or it is too large."""
+        return self._needed > 0 or self._refusal is not None
 
-    def take_over(self) -> None:
-        """Begin the next request, with what the last one's reader had read too much."""
-        self.began, self._needed, self._searched = None, 0, 0
-        self._came = bytearray(self.parser.unreader.take_buffered() if self.parser else b"")
+    def start_over(self) -> None:
+        """Begin the next request, with the bytes that the last one's parser has read beyond its end."""
+        left = self._parser.unreader.take_buffered() if self._parser else b""
+        self._received[:0] = left
+        self.began, self._parser, self._searched, self._needed = None, None, 0, 0
 
-    def is_complete(self) -> bool:
-        """Read what has come. True: the request may go to a thread, also where it is broken or over."""
-        if self._came and self._enough():
-            return True
-        while True:
+    def receive(self) -> bool:
+        """Read what has arrived, without waiting. True: the request is complete, or nothing more will arrive."""
+        while not self._is_complete():
             try:
-                data = socket.socket.recv(self.sock, READ)
+                data = self.socket.recv(READ)
             except BlockingIOError:
                 return False
             except OSError:
-                data = b""
+                return True
             if not data:
                 return True
             if self.began is None:
                 self.began = time.monotonic()
-            self._came += data
-            if self._enough():
-                return True
+            self._received += data
+        return True
 
-    def hand_over(self) -> Request | None:
-        """The request that has come; None where none did. Raises gunicorn's errors where it is no request."""
-        self.sock.setblocking(True)
-        if self._is_too_large:
-            if b"\r\n" not in self._came:
-                raise errors.LimitRequestLine(len(self._came), MOST_HEAD)
-            raise errors.LimitRequestHeaders(f"the head is larger than {MOST_HEAD} bytes")
-        if self.parser is None:
-            self.parser = Parser(self.cfg, self.sock, self.client)
-        self.parser.unreader.unread(bytes(self._came))
-        self._came.clear()
-        return next(self.parser, None)
+    def next_request(self, cfg: Any) -> Any:
+        """gunicorn's request, its head parsed. Raises gunicorn's ParseException."""
+        if self._refusal:
+            raise self._refusal
+        self._parser = RequestParser(cfg, self, self.address)
+        return next(self._parser)
 
-    def _enough(self) -> bool:
+    def recv(self, size: int) -> bytes:
+        """What was received already, however much it is; after that as socket's."""
+        if self._received:
+            data = bytes(self._received)
+            self._received.clear()
+            return data
+        return self.socket.recv(size)
+
+    def _is_complete(self) -> bool:
         if not self._needed:
-            end = self._came.find(b"\r\n\r\n", self._searched)
-            if end < 0:
-                self._searched = max(0, len(self._came) - 3)
-                self._is_too_large = len(self._came) > MOST_HEAD
-                return self._is_too_large
-            if end > MOST_HEAD:
-                self._is_too_large = True
+            end = self._received.find(b"\r\n\r\n", self._searched)
+            if end > MAX_HEAD or (end < 0 and len(self._received) > MAX_HEAD):
+                self._refusal = errors.LimitRequestHeaders(f"the head is larger than {MAX_HEAD} bytes")
+                if b"\r\n" not in self._received:
+                    self._refusal = errors.LimitRequestLine(len(self._received), MAX_HEAD)
                 return True
-            head = bytes(self._came[: end + 4])
-            length = _LENGTH.search(head)
-            size = int(length[1]) if length else 0
-            self._needed = end + 4 + (size if size <= SMALL_BODY else 0)
-            if len(self._came) < self._needed and _EXPECT.search(head) and not _OLD.match(head):
+            if end < 0:
+                self._searched = max(0, len(self._received) - 3)
+                return False
+            self._take_head(end + 4)
+        return len(self._received) >= self._needed
+
+    def _take_head(self, size: int) -> None:
+        """Find out how much is waited for, and change the head where gunicorn would not do what is right."""
+        head = bytes(self._received[:size])
+        match = _LENGTH.search(head)
+        length = int(match[1][:18] or b"0") if match else None  # no limit has more digits
+        body = length if length is not None and length <= SMALL_BODY else 0
+        has_arrived = len(self._received) >= size + body
+        if _EXPECT.search(head) and not _HTTP_1_0.match(head):  # RFC 9110 §10.1.1
+            # Replied to here, so that no client is asked for a body that will be refused for its length.
+            head = _EXPECT.sub(b"", head)
+            if length is None or (length <= self._max_body and not (body and has_arrived)):
                 with contextlib.suppress(OSError):
-                    self.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return len(self._came) >= self._needed
+                    self.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # RFC 9110 §6.2: the response has the highest version that is spoken here. gunicorn repeats the client's.
+        head = _LATER_MINOR_VERSION.sub(rb"\1.1", head)
+        self._received[:size] = head
+        self._needed = len(head) + body
+
+
+class RequestInput:
+    """``wsgi.input``: gunicorn's, and whether it was read to its end."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._source = environ["wsgi.input"]
+        is_chunked = "HTTP_TRANSFER_ENCODING" in environ
+        self._left = None if is_chunked else int(environ.get("CONTENT_LENGTH") or 0)  # bytes; None: not known
+        self._is_small = self._left is not None and self._left <= SMALL_BODY
+
+    @property
+    def may_be_on_its_way(self) -> bool:
+        """Whether some of the body is unread, and perhaps has not arrived: a small body has."""
+        return self._left != 0 and not self._is_small
+
+    def finish(self) -> bool:
+        """Read what is left of a small body. Whether the next request is what follows on the connection."""
+        if self._left and self._is_small:
+            with contextlib.suppress(OSError):
+                self.read()
+        return self._left == 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        """As a file's: all of ``size`` bytes, unless the body ends before."""
+        data: bytes = self._source.read(size)
+        return self._note(data, is_last=size < 0 or len(data) < size)
+
+    def readline(self, size: int = -1, /) -> bytes:
+        """As a file's."""
+        data: bytes = self._source.readline(size)
+        return self._note(data, is_last=size != 0 and not data)
+
+    def readlines(self, hint: int = -1, /) -> list[bytes]:  # noqa: ARG002 -- PEP 3333: it may be passed over
+        """As a file's."""
+        return list(self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while line := self.readline():
+            yield line
+
+    def _note(self, data: bytes, *, is_last: bool) -> bytes:
+        if self._left is not None:
+            self._left -= len(data)
+        elif is_last:  # of a chunked body
+            self._left = 0
+        return data

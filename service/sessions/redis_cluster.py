@@ -1,6 +1,7 @@
 """Sessions in a Redis Cluster (or Valkey's): the same hashes and scripts as in one Redis, on the node that has the key.
 
-Which node that is we learn ourselves: redis-py's RedisCluster can't keep what is promised (docs/decisions/0002-sessions-of-our-own.md).
+Which node that is we learn ourselves: redis-py's RedisCluster can't keep what is promised
+(docs/decisions/0002-sessions-of-our-own.md).
 https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 """
 
