@@ -14,7 +14,7 @@ from bench.load import background
 from bench.servers import service
 
 SECONDS = 15
-FIRST = "Worker._serve"  # what is above it is the same for all
+FIRST = "HttpWorker._serve"  # what is above it is the same for all
 OURS, THEIRS = "#8fc1a9", "#d9dce1"
 TITLE = "GET /api/instance under full load"
 

@@ -74,10 +74,7 @@ class ServerApplication(BaseApplication):  # type: ignore[misc] # of gunicorn
             "backlog": BACKLOG,
             "workers": s.web_concurrency,
             "worker_class": HttpWorker,
-            "threads": s.threads,
-            "worker_connections": s.max_connections,
             "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
-            "keepalive": int(s.keep_alive),
             "graceful_timeout": int(s.shutdown_grace + KILL_AFTER),
             "forwarded_allow_ips": "",  # whom to believe is decided in http/security.py
             "control_socket_disable": True,

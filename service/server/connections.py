@@ -1,0 +1,196 @@
+"""The connections of a worker: all that wait, in one selector, and those that are with a request's thread.
+
+Everything here is called in the worker's main thread.
+"""
+
+import errno
+import logging
+import selectors
+import socket
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from service.server import error_responses
+from service.server.client_socket import ClientSocket
+from service.server.request_reader import READ, VisitorConnection
+from service.settings import Settings
+
+LINGER = 2.0  # seconds until a closed connection is given up (RFC 9112 §9.6)
+SPARE = 32  # file descriptors for files and stores, where the system has too few
+
+_TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_LOST_BEFORE_ACCEPT = frozenset({  # accept(2): the connection's own errors, to be passed over
+    errno.ECONNABORTED, errno.ENETDOWN, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET,
+    errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EPERM,
+})  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+class ConnectionSet:
+    """Accepts connections, waits for their requests, and closes them."""
+
+    def __init__(
+        self, listeners: Sequence[socket.socket], settings: Settings, start: Callable[[VisitorConnection], object]
+    ) -> None:
+        """``start`` is called with a connection whose request is complete; ``finish`` is to be called after it."""
+        self.selector: selectors.BaseSelector
+        self.waiting: dict[VisitorConnection, Callable[[VisitorConnection], None]] = {}  # longest first
+        self.working: set[VisitorConnection] = set()  # in a thread, or waiting for one
+        self._listeners = listeners
+        self._settings = settings
+        self._start_request = start
+        self._most = settings.max_connections
+        self._is_accepting = False
+
+    def open(self) -> None:
+        """Call this first, in the worker's process: a selector must not be shared with the parent."""
+        self.selector = selectors.DefaultSelector()
+
+    def wait_for_events(self, seconds: float) -> None:
+        """Wait so long at most, and do what is to be done for each connection of which there is news."""
+        for key, _ in self.selector.select(seconds):
+            key.data()
+
+    def accept_while_there_is_room(self) -> None:
+        """Leave new connections in the backlog as long as so many are working that none could be closed for them."""
+        has_room = len(self.working) < self._most
+        if has_room == self._is_accepting:
+            return
+        self._is_accepting = has_room
+        for listener in self._listeners:
+            if has_room:
+                self.selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
+            else:
+                self.selector.unregister(listener)
+
+    def take_backlog(self) -> None:
+        """Accept all connections that the system has in its backlogs, and no more after that."""
+        for listener in self._listeners:
+            while self._accept(listener):
+                pass
+            if self._is_accepting:
+                self.selector.unregister(listener)
+            listener.close()
+
+    def finish(self, conn: VisitorConnection, keep_alive: float | None) -> None:
+        """A request is over; None: the connection takes no other. Else it waits so many seconds for the next."""
+        self.working.discard(conn)
+        if keep_alive is None:
+            self._linger(conn)
+        else:
+            conn.start_over()
+            self._expect_request(conn, keep_alive)
+
+    def close_late(self) -> None:
+        """Close connections whose time is over."""
+        now = time.monotonic()
+        for conn in [conn for conn in self.waiting if conn.deadline < now]:
+            if conn.began is not None and self.waiting[conn] == self._read:
+                self._forget(conn)
+                error_responses.send(conn.socket, 408, "The request took too long to arrive.")
+                self._linger(conn)
+            else:
+                self._close(conn)
+
+    def close_waiting(self) -> None:
+        """Close all connections that have no request."""
+        self._make_room(len(self.working))
+
+    def _accept(self, listener: socket.socket) -> bool:
+        """Take one connection from the backlog; False where there is none."""
+        try:
+            plain, address = listener.accept()
+        except OSError as error:
+            if error.errno in _TOO_MANY:
+                self._most = max(1, len(self.waiting) + len(self.working) - SPARE)
+                log.warning("%s: from now on at most %d connections are kept open", error.strerror, self._most)
+                self._make_room(self._most)
+            elif error.errno in _LOST_BEFORE_ACCEPT:
+                return True
+            elif error.errno != errno.EAGAIN:  # another worker has taken it
+                raise
+            return False
+        self._make_room(self._most - 1)
+        client = ClientSocket(fileno=plain.detach())
+        client.make_room()
+        conn = VisitorConnection(client, address, listener.getsockname(), max_body=self._settings.max_upload_bytes)
+        self._expect_request(conn, self._settings.head_timeout)
+        return True
+
+    def _make_room(self, most: int) -> None:
+        """Close connections that wait, longest first, until there are at most so many with those that work."""
+        while self.waiting and len(self.waiting) + len(self.working) > most:
+            self._close(next(iter(self.waiting)))
+
+    def _expect_request(self, conn: VisitorConnection, seconds: float) -> None:
+        conn.socket.setblocking(False)
+        conn.deadline = time.monotonic() + seconds
+        self._wait(conn, self._read)
+        self._read(conn)
+
+    def _read(self, conn: VisitorConnection) -> None:
+        if not conn.receive():
+            if conn.began is not None:
+                # Once its first byte has arrived, a request must be complete within HEAD_TIMEOUT.
+                conn.deadline = min(conn.deadline, conn.began + self._settings.head_timeout)
+            return
+        self._forget(conn)
+        if not conn.has_request:
+            self._linger(conn)
+        elif conn.socket.unsent():  # or a client that reads no responses would block the thread of its next request
+            conn.socket.tell_when_sent(wanted=True)
+            conn.deadline = time.monotonic() + self._settings.io_timeout
+            self._wait(conn, self._sent, selectors.EVENT_WRITE)
+        else:
+            self._start(conn)
+
+    def _sent(self, conn: VisitorConnection) -> None:
+        self._forget(conn)
+        conn.socket.tell_when_sent(wanted=False)
+        self._start(conn)
+
+    def _start(self, conn: VisitorConnection) -> None:
+        self.working.add(conn)
+        conn.socket.wait_in_thread(self._settings.io_timeout, self._settings.min_transfer_rate)
+        self._start_request(conn)
+
+    def _linger(self, conn: VisitorConnection) -> None:
+        """Close our side, and read until the client closes its own, or it could lose the end of the response."""
+        try:
+            conn.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            conn.socket.close()
+            return
+        conn.socket.setblocking(False)
+        conn.deadline = time.monotonic() + LINGER
+        self._wait(conn, self._discard)
+
+    def _discard(self, conn: VisitorConnection) -> None:
+        try:
+            if conn.socket.recv(READ):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # the client has reset it
+        self._close(conn)
+
+    def _wait(
+        self, conn: VisitorConnection, then: Callable[[VisitorConnection], None], event: int = selectors.EVENT_READ
+    ) -> None:
+        self.selector.register(conn.socket, event, partial(self._call, conn, then))
+        self.waiting[conn] = then
+
+    def _call(self, conn: VisitorConnection, then: Callable[[VisitorConnection], None]) -> None:
+        if self.waiting.get(conn) == then:  # else an event of the same look has closed it to make room
+            then(conn)
+
+    def _forget(self, conn: VisitorConnection) -> None:
+        del self.waiting[conn]
+        self.selector.unregister(conn.socket)
+
+    def _close(self, conn: VisitorConnection) -> None:
+        self._forget(conn)
+        conn.socket.close()
