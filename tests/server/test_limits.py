@@ -122,6 +122,15 @@ def test_an_old_client_may_keep_its_connection(client: RawClient) -> None:
         assert (answer.status, answer.headers["Connection"]) == (200, "keep-alive")
 
 
+@pytest.mark.parametrize("options", ["close", "Close", "TE, close", "close , TE"])
+def test_a_client_may_ask_for_the_end_of_its_connection_among_other_options(client: RawClient, options: str) -> None:
+    """RFC 9110 §7.6.1: the header is a list."""
+    client.send(head("GET", "/api/instance", f"Connection: {options}"))
+    answer = client.answer()
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert client.wait_for_close() == b""
+
+
 def test_pipelined_requests_are_answered_in_order(client: RawClient) -> None:
     body = b'{"name": "Ada"}'
     sign_in = head("PUT", "/api/session", "Content-Type: application/json", f"Content-Length: {len(body)}") + body

@@ -200,6 +200,13 @@ def test_a_store_that_can_not_be_set_up_ends_the_service(tmp_path: Path, workers
     assert not [record for record in service.log if record["message"] == "serving"]
 
 
+def test_a_record_of_gunicorn_names_its_own_source_line(tmp_path: Path) -> None:
+    with running_service(tmp_path) as service:
+        [record] = [record for record in service.log if record["message"].startswith("Booting worker")]
+    location = record["logging.googleapis.com/sourceLocation"]
+    assert location["file"].endswith("gunicorn/arbiter.py")
+
+
 def without_libraries(folder: Path, *names: str) -> str:
     """A PYTHONPATH on which these can't be imported."""
     for name in names:
