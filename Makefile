@@ -16,7 +16,8 @@ NEED_SERVERS := \
   tests/ops/test_liveness.py \
   tests/sample/{test_cost,test_files,test_life_killed,test_life_stores,test_page,test_visitor}.py \
   tests/server/{test_shutdown_load,test_start}.py \
-  tests/sessions/{test_faults,test_interface,test_redis_cluster,test_rules_on_stores,test_stores,test_tls}.py \
+  tests/sessions/{test_faults,test_interface,test_redis_cluster,test_redis_cluster_changes}.py \
+  tests/sessions/{test_rules_on_stores,test_stores,test_tls}.py \
   tests/storage/test_contract.py \
   tests/unit/test_compose_file.py
 
