@@ -15,14 +15,13 @@ from service.http import request_body
 from service.http.errors import Problem
 
 MAX_PARTS = 200  # of one form
-MAX_BUFFER = (
-    2 * request_body.CHUNK
-)  # bytes that the decoder may hold: a part's head, or a chunk that is no part's end yet
+# Bytes that the decoder may hold: a part's headers, or a chunk that is no part's end yet.
+MAX_BUFFER = 2 * request_body.CHUNK
 MAX_FIELD = 4096  # bytes of a field that is no file
 
 
 @dataclass(frozen=True)
-class Upload:
+class FormFile:
     """A file of a form. ``chunks`` must be read to its end before the next part is asked for."""
 
     name: str
@@ -44,10 +43,10 @@ def fields() -> dict[str, str]:
         raise Problem(400, "The form is no UTF-8, or has too many fields.") from None
 
 
-def parts(limit: int) -> Iterator[tuple[str, str] | Upload]:
+def parts(limit: int) -> Iterator[tuple[str, str] | FormFile]:
     """The parts of the request's body, in their order: a field's name and value, or a file.
 
-    ``limit``: how many bytes the whole form may have. Raises a Problem (400, 408, 413, 415) where the fault shows: in a
+    ``limit``: how many bytes the whole form may have. Raises a Problem (400, 408, 413, 415) where the error shows: in a
     file's chunks before their end, so that a store that takes only whole files keeps none that is cut off.
     """
     boundary = request.mimetype_params.get("boundary", "")
@@ -57,7 +56,7 @@ def parts(limit: int) -> Iterator[tuple[str, str] | Upload]:
     for event in events:
         if isinstance(event, File):
             chunks = _data(events)
-            yield Upload(event.filename, event.headers, chunks)
+            yield FormFile(event.filename, event.headers, chunks)
             deque(chunks, maxlen=0)  # what nobody wanted
         elif isinstance(event, Field):
             yield event.name, _value(events)
@@ -71,7 +70,7 @@ def _events(boundary: bytes, chunks: Iterator[bytes]) -> Iterator[Event]:
             while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
                 yield event
     except RequestEntityTooLarge:
-        raise Problem(413, f"A form has at most {MAX_PARTS} parts, with small heads.") from None
+        raise Problem(413, f"A form has at most {MAX_PARTS} parts, with small headers.") from None
     except ValueError:
         raise Problem(400, "The form is cut off, or its framing is broken (RFC 7578).", kind="cut-off") from None
 

@@ -141,6 +141,8 @@ def _check_coding(request: Request) -> None:
 
 
 def _check_host(allowed: tuple[str, ...]) -> Callable[[Request], None]:
+    # Not by Flask's TRUSTED_HOSTS: werkzeug's host_is_trusted lets ".example.com" match example.com itself, does
+    # not match EXAMPLE.org, "example.org." or [::1], and Flask asks it before /health could be let through.
     names = frozenset(name for name in allowed if not name.startswith("*."))
     suffixes = tuple(name[1:] for name in allowed if name.startswith("*."))
 

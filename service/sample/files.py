@@ -96,7 +96,7 @@ class Files:
             info, is_new = self.write(name, chunks, length, content_type=content_type, headers=request.headers)
         document = json.dumps(_describe(info, name))
         return Response(
-            document, 201 if is_new else 200, {"ETag": conditional.etag(info)}, content_type="application/json"
+            document, 201 if is_new else 200, {"ETag": _current(info).etag}, content_type="application/json"
         )
 
     def write(
@@ -112,7 +112,7 @@ class Files:
         # A small file that is to be new is not asked for first: the store refuses it by itself where there is one.
         is_small = length is not None and length <= request_body.CHUNK
         current = None if is_small and conditional.wants_nothing(headers) else self._storage.stat(key)
-        if not conditional.write_is_allowed(headers, current):
+        if not conditional.write_is_allowed(headers, _current(current) if current else None):
             raise PreconditionFailed
         if is_small:
             chunks = iter([b"".join(chunks)])
@@ -170,10 +170,10 @@ class Files:
         """The file, or a range of it. HEAD is answered here too."""
         name = file_names.from_path(request.environ, ROUTE)
         info, source = self._find(name)
-        headers = Headers({"ETag": conditional.etag(info), "Last-Modified": conditional.last_modified(info)})
+        headers = Headers({"ETag": _current(info).etag, "Last-Modified": _current(info).last_modified})
         headers["Cache-Control"] = "private, no-cache"
         headers["Accept-Ranges"] = "bytes"
-        match conditional.read_status(request.headers, info):
+        match conditional.read_status(request.headers, _current(info)):
             case 412:
                 raise PreconditionFailed
             case 304:
@@ -185,7 +185,7 @@ class Files:
         start, end, status = 0, info.size, 200
         try:
             # RFC 9110 §14.2: Range means something for GET only.
-            span = conditional.requested_range(request.headers, info) if request.method == "GET" else None
+            span = conditional.requested_range(request.headers, _current(info)) if request.method == "GET" else None
         except ValueError as error:
             content_range = {"Content-Range": f"bytes */{info.size}"}
             raise Problem(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"{error}.", headers=content_range) from None
@@ -242,7 +242,7 @@ class Files:
         """Delete the file of a name that was checked, if ``headers`` (as in ``write``) allow it."""
         owner = sessions.current().get("owner")
         info = self._storage.stat(_key(owner, name)) if owner else None
-        if not conditional.write_is_allowed(headers, info):
+        if not conditional.write_is_allowed(headers, _current(info) if info else None):
             raise PreconditionFailed
         if info is None or not self._storage.delete(info.key, generation=info.generation):
             raise ObjectNotFound
@@ -253,13 +253,18 @@ def _key(owner: str, name: str) -> str:
     return f"visitors/{owner}/{name}"
 
 
+def _current(info: ObjectInfo) -> conditional.Representation:
+    """For conditions. The generation changes with every write, so the entity tag that is made from it is strong."""
+    return conditional.Representation(f"{info.generation:x}", int(info.updated), info.size)
+
+
 def _describe(info: ObjectInfo, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "size": info.size,
         "content_type": info.content_type,
-        "etag": conditional.etag(info),
-        "updated": conditional.last_modified(info),
+        "etag": _current(info).etag,
+        "updated": _current(info).last_modified,
         "crc32c": f"{info.crc32c:08x}",
     }
 

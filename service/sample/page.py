@@ -128,7 +128,7 @@ class SamplePage:
             raise StorageUnavailable("not asked for the page: the last check failed")
         return self._files.list()
 
-    def _store(self, part: forms.Upload, headers: Headers, stored: list[str]) -> None:
+    def _store(self, part: forms.FormFile, headers: Headers, stored: list[str]) -> None:
         try:
             name = file_names.check(part.name)
             chunks = forms.at_most(part.chunks, self._parts.settings.max_upload_bytes)

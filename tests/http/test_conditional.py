@@ -6,10 +6,9 @@ import pytest
 from werkzeug.datastructures import EnvironHeaders
 
 from service.http import conditional as conditions
-from service.storage.store import ObjectInfo
 
-# Written at Sun, 06 Nov 1994 08:49:37.25 GMT
-INFO = ObjectInfo("visitors/o/n", 1000, "text/plain", 0xABC, 0, 784111777.25)
+# Written at Sun, 06 Nov 1994 08:49:37 GMT
+CURRENT = conditions.Representation("abc", 784111777, 1000)
 TAG = '"abc"'
 BEFORE, AT, AFTER = (f"Sun, 06 Nov 1994 08:49:{second} GMT" for second in (36, 37, 38))
 
@@ -37,12 +36,17 @@ def headers(**fields: str) -> EnvironHeaders:
         ({"if_unmodified_since": "yesterday"}, True, True),
         ({"if_match": TAG, "if_unmodified_since": BEFORE}, True, False),  # If-Match goes first
         ({"if_match": TAG, "if_none_match": TAG}, False, False),
+        ({"if_match": f" \t{TAG}\t "}, True, False),
+        ({"if_none_match": " * "}, False, True),
+        ({"if_match": "\x85*"}, False, False),  # white space is space and tab alone (§5.6.3)
+        ({"if_match": f"\xa0{TAG}"}, False, False),
+        ({"if_none_match": "*\xa0"}, True, True),
         ({"if_match": '"x",' * 1000 + TAG}, True, False),  # however many they are
         ({"if_none_match": '"x",' * 1000 + TAG}, False, True),
     ],
 )
 def test_writes(fields: dict[str, str], allowed: bool, allowed_where_there_is_none: bool) -> None:
-    assert conditions.write_is_allowed(headers(**fields), INFO) is allowed
+    assert conditions.write_is_allowed(headers(**fields), CURRENT) is allowed
     assert conditions.write_is_allowed(headers(**fields), None) is allowed_where_there_is_none
 
 
@@ -66,7 +70,7 @@ def test_writes(fields: dict[str, str], allowed: bool, allowed_where_there_is_no
     ],
 )
 def test_reads(fields: dict[str, str], status: int) -> None:
-    assert conditions.read_status(headers(**fields), INFO) == status
+    assert conditions.read_status(headers(**fields), CURRENT) == status
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,7 @@ def test_reads(fields: dict[str, str], status: int) -> None:
     ],
 )
 def test_ranges(value: str, span: tuple[int, int] | None) -> None:
-    assert conditions.requested_range(headers(range=value), INFO) == span
+    assert conditions.requested_range(headers(range=value), CURRENT) == span
 
 
 @pytest.mark.parametrize(
@@ -100,19 +104,28 @@ def test_ranges(value: str, span: tuple[int, int] | None) -> None:
 )
 def test_ranges_beyond_the_end_can_t_be_satisfied(value: str) -> None:
     with pytest.raises(ValueError, match="beyond"):
-        conditions.requested_range(headers(range=value), INFO)
+        conditions.requested_range(headers(range=value), CURRENT)
 
 
 def test_an_empty_file_has_no_range() -> None:
     with pytest.raises(ValueError, match="beyond"):
-        conditions.requested_range(headers(range="bytes=0-"), dataclasses.replace(INFO, size=0))
+        conditions.requested_range(headers(range="bytes=0-"), dataclasses.replace(CURRENT, size=0))
 
 
 @pytest.mark.parametrize(
-    ("if_range", "holds"), [(TAG, True), (f"W/{TAG}", False), ('"x"', False), (AT, False), ("", False)]
+    ("if_range", "holds"),
+    [
+        (TAG, True),
+        (f"W/{TAG}", False),
+        ('"x"', False),
+        (AT, False),
+        ("", False),
+        (f" {TAG}\t", True),
+        (f"{TAG}\x85", False),
+    ],
 )
 def test_if_range(if_range: str, holds: bool) -> None:
-    span = conditions.requested_range(headers(range="bytes=0-0", if_range=if_range), INFO)
+    span = conditions.requested_range(headers(range="bytes=0-0", if_range=if_range), CURRENT)
     assert (span is not None) is holds
 
 
@@ -127,11 +140,11 @@ def test_if_range(if_range: str, holds: bool) -> None:
 )
 def test_a_date_that_is_none_is_passed_over(date: str) -> None:
     """§13.1.3, §13.1.4"""
-    assert conditions.read_status(headers(if_modified_since=date), INFO) == 200
-    assert conditions.read_status(headers(if_unmodified_since=date), INFO) == 200
-    assert conditions.write_is_allowed(headers(if_unmodified_since=date), INFO)
+    assert conditions.read_status(headers(if_modified_since=date), CURRENT) == 200
+    assert conditions.read_status(headers(if_unmodified_since=date), CURRENT) == 200
+    assert conditions.write_is_allowed(headers(if_unmodified_since=date), CURRENT)
 
 
 def test_the_validators() -> None:
-    assert conditions.etag(INFO) == TAG
-    assert conditions.last_modified(INFO) == AT
+    assert CURRENT.etag == TAG
+    assert CURRENT.last_modified == AT
