@@ -13,8 +13,8 @@ from service.storage.store import (
     ChecksumMismatch,
     ObjectInfo,
     ObjectNotFound,
+    ObjectPage,
     ObjectStore,
-    Page,
     PreconditionFailed,
     StorageMisconfigured,
     StorageUnavailable,
@@ -151,7 +151,7 @@ class _MeasuredStorage(_Measured):
         with self._call("delete"):
             return self._store.delete(key, generation=generation)
 
-    def list(self, prefix: str, *, page_token: str | None, limit: int) -> Page:
+    def list(self, prefix: str, *, page_token: str | None, limit: int) -> ObjectPage:
         with self._call("list"):
             return self._store.list(prefix, page_token=page_token, limit=limit)
 

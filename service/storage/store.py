@@ -16,7 +16,7 @@ class StorageError(Exception):
 
 
 class StorageUnavailable(StorageError):
-    """It did not answer in time, is overloaded or out of reach. Trying again later may help."""
+    """It did not respond in time, is overloaded or out of reach. Trying again later may help."""
 
 
 class StorageMisconfigured(StorageError):
@@ -48,7 +48,7 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True)
-class Page:
+class ObjectPage:
     """One page of a listing, in the order of the keys' UTF-8 bytes."""
 
     objects: list[ObjectInfo]
@@ -56,7 +56,7 @@ class Page:
 
 
 class ObjectStore(Protocol):
-    """A place where objects live. Every method may raise StorageUnavailable or StorageMisconfigured.
+    """Where objects live. Every method may raise StorageUnavailable or StorageMisconfigured.
 
     Keys are like ``visitors/<owner>/<name>``; a name has no ``/`` and is 1 to 255 bytes of UTF-8. The store puts the
     URL's own prefix in front, and takes it off again.
@@ -92,15 +92,15 @@ class ObjectStore(Protocol):
         """
 
     def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
-        """What is there now, and all its bytes as ``get`` gives them, in one question where the store can.
+        """What is there now, and all its bytes as ``get`` gives them, in one request where the store can.
 
-        None where there is nothing. The iterator is to be closed, also by who wants the description alone.
+        None where there is nothing. The iterator is to be closed, also by a caller that wants the description alone.
         """
 
     def delete(self, key: str, *, generation: int | None) -> bool:
         """Delete it; False if it wasn't there. With ``generation``, only that one (else PreconditionFailed)."""
 
-    def list(self, prefix: str, *, page_token: str | None, limit: int) -> Page:
+    def list(self, prefix: str, *, page_token: str | None, limit: int) -> ObjectPage:
         """Objects whose key begins with ``prefix``, at most ``limit`` (1 to 1000). ValueError for a bad token."""
 
     def check(self) -> None:

@@ -248,8 +248,9 @@ def test_giving_up_works_without_the_store(server: StrictGcs, store: GcsStore) -
         yield LARGE
         raise ConnectionAbortedError
 
-    with pytest.raises(ConnectionAbortedError):
+    with pytest.raises(ConnectionAbortedError) as raised:
         store.put(KEY, body(), size=None, content_type="a/b", generation=0)
+    assert raised.traceback[-1].name == "body"
 
 
 @pytest.mark.parametrize("data", [b"hello", LARGE], ids=["small", "large"])

@@ -22,7 +22,7 @@ from service.storage.store import (
     ChecksumMismatch,
     ObjectInfo,
     ObjectNotFound,
-    Page,
+    ObjectPage,
     PreconditionFailed,
     StorageError,
     StorageMisconfigured,
@@ -64,7 +64,7 @@ class FileStore:
         generation: int | None,
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
-        """See ObjectStore. On the disk when it returns (fsync of the file and of its folder)."""
+        """On the disk when it returns (fsync of the file and of its folder)."""
         _expect(self.stat(key), generation)  # early, before a large body; it is decided below
         parents, file_name = layout.place(key)
         with self._uploads() as uploads, self._upload(uploads) as (upload_name, file):
@@ -87,7 +87,6 @@ class FileStore:
             return info
 
     def stat(self, key: str) -> ObjectInfo | None:
-        """See ObjectStore."""
         parents, file_name = layout.place(key)
         try:
             with self._told(), layout.folder(self._root, parents) as folder:
@@ -96,7 +95,7 @@ class FileStore:
             return None
 
     def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
-        """See ObjectStore. What was opened is read to its end, whatever becomes of its name."""
+        """What was opened is read to its end, whatever becomes of its name."""
         parents, file_name = layout.place(info.key)
         with self._told(), layout.folder(self._root, parents) as folder:
             download = _Download(record.open_file(folder, file_name), info, start, end)
@@ -104,7 +103,7 @@ class FileStore:
             return download
 
     def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
-        """See ObjectStore. What is written meanwhile is another file."""
+        """What is written meanwhile is another file."""
         while (info := self.stat(key)) is not None:
             try:
                 return info, self.get(info, 0, info.size)
@@ -113,7 +112,6 @@ class FileStore:
         return None
 
     def delete(self, key: str, *, generation: int | None) -> bool:
-        """See ObjectStore."""
         parents, file_name = layout.place(key)
         try:
             with self._told(), layout.folder(self._root, parents) as folder, layout.lock(self._root, key):
@@ -127,8 +125,8 @@ class FileStore:
         except ObjectNotFound:
             return False
 
-    def list(self, prefix: str, *, page_token: str | None, limit: int) -> Page:
-        """See ObjectStore. Reads the description of every object below the prefix's folder, for each page."""
+    def list(self, prefix: str, *, page_token: str | None, limit: int) -> ObjectPage:
+        """Reads the description of every object below the prefix's folder, once for each page."""
         after = _after(page_token, prefix)
         parents, _ = layout.place(prefix)
         try:
@@ -142,10 +140,9 @@ class FileStore:
             found = {}
         keys = sorted(found)
         token = base64.urlsafe_b64encode(keys[limit - 1]).decode() if len(keys) > limit else None
-        return Page([found[key] for key in keys[:limit]], token)
+        return ObjectPage([found[key] for key in keys[:limit]], token)
 
     def check(self) -> None:
-        """See ObjectStore."""
         with self._told():
             with layout.folder(self._root, []) as root:
                 space = os.fstatvfs(root)
@@ -157,7 +154,7 @@ class FileStore:
                 raise OSError(errno.ENOSPC, "full")
 
     def close(self) -> None:
-        """See ObjectStore. Nothing is kept open."""
+        """Nothing is kept open."""
 
     @contextlib.contextmanager
     def _uploads(self) -> Iterator[int]:

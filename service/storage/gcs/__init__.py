@@ -8,18 +8,26 @@ https://cloud.google.com/storage/docs/ and are named where they are followed.
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from http import HTTPStatus
 
+from google.api_core.exceptions import BadRequest
 from google.auth.credentials import Credentials
+from google.auth.exceptions import GoogleAuthError
+from requests import RequestException
 
-from service.storage.gcs.client import Client
-from service.storage.gcs.describe import from_blob, page_from
-from service.storage.gcs.download import Download
-from service.storage.gcs.errors import raise_refusal
-from service.storage.gcs.upload import Upload
-from service.storage.store import ObjectInfo, ObjectNotFound, Page, PreconditionFailed, StorageUnavailable
+from service.storage.gcs.client import GcsClient
+from service.storage.gcs.describe import NONSENSE, from_blob
+from service.storage.gcs.download import GcsDownload
+from service.storage.gcs.upload import GcsUpload
+from service.storage.store import (
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectPage,
+    PreconditionFailed,
+    StorageMisconfigured,
+    StorageUnavailable,
+)
 
-# Partial responses keep answers small (json_api#partial-response).
+# No more than is needed (json_api#partial-response).
 _LISTED = "nextPageToken,items(name,size,contentType,generation,crc32c,updated)"
 _CHECK_KEY = "health-check"  # never written
 _ATTEMPTS = 5  # to open what is replaced meanwhile
@@ -31,7 +39,7 @@ class GcsStore:
     ``prefix`` stands before every key, with a ``/`` between. ``timeout`` (seconds) is how long one attempt may make no
     progress, ``retry_budget`` (seconds) how long calls are repeated. ``connections`` are kept open.
 
-    ``endpoint`` and ``credentials`` are for tests. Else the endpoint is STORAGE_EMULATOR_HOST (nobody is asked for
+    ``endpoint`` and ``credentials`` are for tests. Else the endpoint is STORAGE_EMULATOR_HOST (without
     credentials), API_ENDPOINT_OVERRIDE, as the library defines them, or Google's own; and credentials are Application
     Default Credentials.
     """
@@ -50,7 +58,7 @@ class GcsStore:
         credentials: Credentials | None = None,
     ) -> None:
         self._prefix = f"{prefix}/" if prefix else ""
-        self._client = Client(
+        self._client = GcsClient(
             bucket,
             timeout=timeout,
             retry_budget=retry_budget,
@@ -69,30 +77,30 @@ class GcsStore:
         generation: int | None,
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
-        """See ObjectStore. Up to 8 MiB go in one request, more as a resumable upload in chunks of 8 MiB."""
-        upload = Upload(
+        """Up to 2 MiB go in one request, more as a resumable upload in chunks of 8 MiB."""
+        upload = GcsUpload(
             self._client, self._object(key), content_type=content_type, generation=generation, metadata=metadata
         )
         return self._ours(upload.run(body))
 
     def stat(self, key: str) -> ObjectInfo | None:
-        """See ObjectStore. One request."""
+        """One request."""
         try:
             return self._ours(from_blob(self._client.look(self._object(key))))
         except ObjectNotFound:
             return None
 
     def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
-        """See ObjectStore. A transfer that breaks is taken up again where it broke."""
-        download = Download(self._client, self._object(info.key), info, start, end)
+        """A transfer that breaks is taken up again where it broke."""
+        download = GcsDownload(self._client, self._object(info.key), info, start, end)
         download.begin()
         return download
 
     def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
-        """See ObjectStore. One request, where its answer describes the object; else that is asked for as well."""
+        """One request, where its response describes the object; else that is asked for as well."""
         for _ in range(_ATTEMPTS):
             try:
-                download = Download(self._client, self._object(key))
+                download = GcsDownload(self._client, self._object(key))
             except ObjectNotFound:
                 return None
             with contextlib.suppress(ObjectNotFound):  # replaced before its first bytes came: what is there now?
@@ -101,7 +109,7 @@ class GcsStore:
         raise StorageUnavailable("the object is replaced again and again, or the store knows no generations")
 
     def delete(self, key: str, *, generation: int | None) -> bool:
-        """See ObjectStore. Always with a precondition, so that it can be repeated (retry-strategy#idempotency)."""
+        """Always with a precondition, so that it can be repeated (retry-strategy#idempotency)."""
         if generation is not None:
             return self._delete(key, generation)
         while (info := self.stat(key)) is not None:
@@ -116,27 +124,36 @@ class GcsStore:
         try:
             self._client.delete(self._object(key), generation, failed=failed)
         except ObjectNotFound:
-            return bool(failed)  # an attempt whose answer was lost came before: it was that one
+            return bool(failed)  # an attempt whose response was lost came before: it was that one
         return True
 
-    def list(self, prefix: str, *, page_token: str | None, limit: int) -> Page:
-        """See ObjectStore. One request (json_api/v1/objects/list)."""
+    def list(self, prefix: str, *, page_token: str | None, limit: int) -> ObjectPage:
+        """One request (json_api/v1/objects/list)."""
 
-        query = {"prefix": self._prefix + prefix, "maxResults": str(limit), "fields": _LISTED, "prettyPrint": "false"}
-        if page_token is not None:
-            query["pageToken"] = page_token
-
-        def one_page() -> Page:
-            answer = self._client.session().get(self._client.url("storage"), params=query, timeout=self._client.timeout)
-            if answer.status_code == HTTPStatus.BAD_REQUEST and page_token is not None:
-                raise ValueError("the store knows no such page token")
-            raise_refusal(answer)
-            return page_from(answer.json(), skip=len(self._prefix))
+        def one_page() -> ObjectPage:
+            blobs = self._client.bucket().list_blobs(
+                prefix=self._prefix + prefix,
+                page_token=page_token,
+                max_results=limit,
+                fields=_LISTED,
+                **self._client.once,
+            )
+            try:
+                objects = [self._ours(from_blob(blob)) for blob in next(blobs.pages)]
+            except BadRequest as error:
+                if page_token is None:
+                    raise
+                raise ValueError("the store knows no such page token") from error
+            except (GoogleAuthError, RequestException):  # some are ValueErrors, too
+                raise
+            except NONSENSE as error:  # of the library, which trusts the response
+                raise StorageMisconfigured("this is no object store: its response is no listing") from error
+            return ObjectPage(objects, blobs.next_page_token or None)
 
         return self._client.call_bucket(one_page)
 
     def check(self) -> None:
-        """See ObjectStore. Asks for an object that never is, without retries: a listing costs twelve times as much."""
+        """Asks for an object that never is, without retries: a listing costs twelve times as much."""
         try:
             self._client.look(self._object(_CHECK_KEY), budget=0)
         except ObjectNotFound as error:
@@ -145,7 +162,6 @@ class GcsStore:
                 self.list("", page_token=None, limit=1)
 
     def close(self) -> None:
-        """See ObjectStore."""
         self._client.close()
 
     def _ours(self, info: ObjectInfo) -> ObjectInfo:

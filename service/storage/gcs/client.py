@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ _FIRST_PAUSE = 0.1  # seconds; then twice as long each time, with jitter
 _LONGEST_PAUSE = 5.0
 
 
-class Client:
+class GcsClient:
     """One bucket. The arguments are those of GcsStore."""
 
     def __init__(
@@ -62,15 +63,18 @@ class Client:
     def call(self, do: Callable[[], T], *, budget: float | None = None, failed: list[str] | None = None) -> T:
         """Do it until it is done, or can't be: StorageError. It must be safe to repeat.
 
-        ``budget`` (seconds) is the store's own unless given. To ``failed`` is added what failed attempts raised: each
-        may have taken effect all the same. Names, not exceptions, which would hold what the attempts held.
+        ``budget`` (seconds) is the store's own unless given. To ``failed`` are added the names of what failed attempts
+        raised: each may have taken effect all the same.
         """
+
+        outer = sys.exception()  # what is being handled where this is called from
 
         def note(error: Exception) -> None:
             kind = type(error).__name__
             log.info("a request to the object store failed: %s", kind)
             if failed is not None:
                 failed.append(kind)
+            _let_go(error, outer)
 
         retry = self._retry if budget is None else self._retry.with_timeout(budget)
         try:
@@ -79,6 +83,7 @@ class Client:
             translated = in_our_words(error, self._bucket)
             if translated is None:
                 raise
+            _let_go(error, outer)
             try:
                 raise translated from error
             finally:
@@ -113,18 +118,18 @@ class Client:
 
     # To be used within call():
 
+    def bucket(self) -> storage.Bucket:
+        """The bucket, for the library's own methods."""
+        return self._open()[0]
+
     def blob(self, name: str) -> storage.Blob:
         """The object, for the library's own methods."""
-        return self._open()[0].blob(name)
+        return self.bucket().blob(name)
 
-    def url(self, way: str, name: str = "") -> str:
-        """The bucket's objects, or the one of this name, for a request of our own.
-
-        ``way`` is "storage", "upload/storage" or "download/storage" (docs/request-endpoints).
-        """
-        bucket = self._open()[0]
-        objects = f"{bucket.client.api_endpoint}/{way}/v1{bucket.path}/o"
-        return f"{objects}/{quote(name, safe='~')}" if name else objects
+    def download_url(self, name: str) -> str:
+        """Where the object's bytes are, for a request of our own (docs/request-endpoints)."""
+        bucket = self.bucket()
+        return f"{bucket.client.api_endpoint}/download/storage/v1{bucket.path}/o/{quote(name, safe='~')}"
 
     def session(self) -> AuthorizedSession:
         """The library's connections, for what it has no good method for."""
@@ -165,6 +170,20 @@ class Client:
         session.proxies.update(get_environ_proxies(client.api_endpoint))
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
         return client.bucket(self._bucket), session
+
+
+def _let_go(error: BaseException | None, outer: BaseException | None) -> None:
+    """Free what a failed attempt sent, up to 8 MiB, at once. ``outer`` is not the attempt's, and is left as it is.
+
+    The library keeps the errors of a call until its end. An error keeps its request, and by its traceback everything
+    that was on the stack, in cycles that only the garbage collector would find.
+    """
+    while error is not None and error is not outer:
+        error.__traceback__ = None
+        for holder in (error, getattr(error, "response", None)):
+            if (request := getattr(holder, "request", None)) is not None:
+                request.body = None
+        error = error.__context__
 
 
 def _read_refusal(response: requests.Response, **_: object) -> None:

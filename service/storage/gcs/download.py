@@ -1,6 +1,6 @@
 """One download: one generation, taken up again where it breaks, its checksum compared at the end.
 
-The library hands out an answer only as a whole, or pushes it into a file. So the request is made here, in its session.
+The library hands out a response only as a whole, or pushes it into a file. So the request is made here, in its session.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import google_crc32c
 
-from service.storage.gcs.client import Client
+from service.storage.gcs.client import GcsClient
 from service.storage.gcs.describe import from_blob, from_headers
 from service.storage.gcs.errors import Stalled, raise_refusal
 from service.storage.store import ChecksumMismatch, ObjectInfo, StorageUnavailable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PIECE = 256 * 1024
 
 
-class Download(Iterator[bytes]):
+class GcsDownload(Iterator[bytes]):
     """The bytes of the object ``name`` from ``start`` to ``end``, of the generation in ``info``.
 
     Without ``info`` all that is there now; ``info`` is known when the constructor returns. ``begin()`` comes next.
@@ -31,10 +31,10 @@ class Download(Iterator[bytes]):
     info: ObjectInfo
 
     def __init__(
-        self, client: Client, name: str, info: ObjectInfo | None = None, start: int = 0, end: int | None = None
+        self, client: GcsClient, name: str, info: ObjectInfo | None = None, start: int = 0, end: int | None = None
     ) -> None:
         self._client, self._name = client, name
-        self._answer: requests.Response | None = None
+        self._response: requests.Response | None = None
         self._pieces: Iterator[bytes] = iter(())
         self._first = b""
         self.info = info or client.call(self._discover)
@@ -46,7 +46,7 @@ class Download(Iterator[bytes]):
         if self._at < self._end:
             self._first = self._read()
         elif self._end == 0:
-            if self._answer is None:
+            if self._response is None:
                 self._client.call(self._open)  # an empty object: is it still there?
             self.close()
 
@@ -59,10 +59,10 @@ class Download(Iterator[bytes]):
         return self._read()
 
     def close(self) -> None:
-        """End it. The connection is used again if nothing of the answer is left in it."""
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            answer.close()
+        """End it. The connection is used again if nothing of the response is left in it."""
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
 
     def _read(self) -> bytes:
         piece = self._client.call(self._read_once)
@@ -77,7 +77,7 @@ class Download(Iterator[bytes]):
         return piece
 
     def _read_once(self) -> bytes:
-        if self._answer is None:
+        if self._response is None:
             self._open()
         try:
             piece = next(self._pieces, b"")[: self._end - self._at]
@@ -90,34 +90,34 @@ class Download(Iterator[bytes]):
         return piece
 
     def _discover(self) -> ObjectInfo:
-        """Ask for whatever is there; what that is. Where the answer does not say it, the answer is of no use."""
-        answer = self._ask("", {}, 200)
-        info = from_headers(self._name, answer.headers)
+        """Ask for whatever is there, and what that is. A response that does not say it is of no use."""
+        response = self._ask("", {}, 200)
+        info = from_headers(self._name, response.headers)
         if info is None:
-            answer.close()
+            response.close()
             blob = self._client.blob(self._name)
             blob.reload(**self._client.once)
             return from_blob(blob)
-        self._answer, self._pieces = answer, answer.iter_content(_PIECE)
+        self._response, self._pieces = response, response.iter_content(_PIECE)
         return info
 
     def _open(self) -> None:
         """Ask for what is left."""
         whole = (self._at, self._end) == (0, self.info.size)
         part = {} if whole else {"Range": f"bytes={self._at}-{self._end - 1}"}
-        answer = self._ask(f"&generation={self.info.generation}", part, 200 if whole else 206)
-        self._answer, self._pieces = answer, answer.iter_content(_PIECE)
+        response = self._ask(f"&generation={self.info.generation}", part, 200 if whole else 206)
+        self._response, self._pieces = response, response.iter_content(_PIECE)
 
     def _ask(self, more: str, part: dict[str, str], status: int) -> "requests.Response":
         """json_api/v1/objects/get with alt=media."""
-        answer = self._client.session().get(
-            f"{self._client.url('download/storage', self._name)}?alt=media{more}",
+        response = self._client.session().get(
+            f"{self._client.download_url(self._name)}?alt=media{more}",
             headers={"Accept-Encoding": "identity", **part},  # sizes and checksums are of what is stored
             stream=True,
             timeout=self._client.timeout,
         )
-        raise_refusal(answer)
-        if answer.status_code != status:
-            answer.close()
+        raise_refusal(response)
+        if response.status_code != status:
+            response.close()
             raise StorageUnavailable("the object store did not send the range that was asked for")
-        return answer
+        return response

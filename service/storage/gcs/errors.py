@@ -21,10 +21,10 @@ class Stalled(ConnectionError):
     """Bytes don't move. As a ConnectionError it is one of those that the library tries again."""
 
 
-def raise_refusal(answer: Response) -> None:
-    """Raise what the library raises where the answer to a request of our own is a refusal."""
-    if not answer.ok:
-        raise from_http_response(answer)  # type: ignore[no-untyped-call] # api-core is typed in parts
+def raise_refusal(response: Response) -> None:
+    """Raise what the library raises where the response to a request of our own is a refusal."""
+    if not response.ok:
+        raise from_http_response(response)  # type: ignore[no-untyped-call] # api-core is typed in parts
 
 
 def in_our_words(error: Exception, bucket: str) -> StorageError | None:
@@ -37,7 +37,7 @@ def in_our_words(error: Exception, bucket: str) -> StorageError | None:
             return StorageUnavailable(f"no access token could be had: {words}")
         return StorageMisconfigured(f"there are no usable credentials; set up Workload Identity or ADC ({words})")
     if isinstance(error, JSONDecodeError):
-        return StorageMisconfigured("what answers is no object store: its answer is no JSON")
+        return StorageMisconfigured("this is no object store: its response is no JSON")
     if isinstance(error, RetryError):  # what the library thinks will pass did not pass within the budget
         return StorageUnavailable(_trouble(error.cause or error))
     return StorageUnavailable(_trouble(error)) if isinstance(error, RequestException) else None
