@@ -1,6 +1,6 @@
 """The stores, with each operation's time and outcome counted, and told to whoever watches their health."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Literal, Self
@@ -106,22 +106,11 @@ class _MeasuredStorage(_Measured):
         super().__init__("storage", store.name, metrics, observe)
         self._store = store
 
-    def put(
-        self,
-        key: str,
-        body: Iterator[bytes],
-        *,
-        size: int | None,
-        content_type: str,
-        generation: int | None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> ObjectInfo:
+    def put(self, key: str, body: Iterator[bytes], *, content_type: str, generation: int | None) -> ObjectInfo:
         broken: list[BaseException] = []
         chunks = self._counted(body, broken)
         with self._call("put", broken):
-            return self._store.put(
-                key, chunks, size=size, content_type=content_type, generation=generation, metadata=metadata
-            )
+            return self._store.put(key, chunks, content_type=content_type, generation=generation)
 
     def _counted(self, body: Iterator[bytes], broken: list[BaseException]) -> Iterator[bytes]:
         """A body on its way in; what it raises is kept in ``broken``."""

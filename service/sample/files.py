@@ -124,7 +124,7 @@ class Files:
             chunks = reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks))
         try:
             return self._store(
-                key, chunks, length, content_type=content_type, current=current, reservation=reservation
+                key, chunks, content_type=content_type, current=current, reservation=reservation
             ), current is None
         except PreconditionFailed:
             if "If-Match" in headers or "If-None-Match" in headers:
@@ -137,7 +137,6 @@ class Files:
         self,
         key: str,
         chunks: Iterator[bytes],
-        length: int | None,
         *,
         content_type: str,
         current: ObjectInfo | None,
@@ -148,7 +147,6 @@ class Files:
             info = self._storage.put(
                 key,
                 chunks,
-                size=length,
                 content_type=content_type,
                 generation=current.generation if current else GENERATION_OF_NOTHING,
             )

@@ -28,15 +28,15 @@ def _open(settings: "Settings") -> "ObjectStore":
     """Only the store in use is imported."""
     url = urlsplit(settings.storage_url)
     if url.scheme == "gs":
-        from service.storage.gcs import GcsStore  # noqa: PLC0415 -- see above
+        from service.storage.gcs import GcsClient, GcsStore  # noqa: PLC0415 -- see above
 
-        return GcsStore(
+        client = GcsClient(
             url.netloc,
-            prefix=url.path.strip("/"),
             timeout=settings.storage_timeout,
             retry_budget=settings.storage_retry_budget,
             connections=settings.threads + 2,  # the health check's, and one to spare
         )
+        return GcsStore(client, prefix=url.path.strip("/"))
     if url.scheme == "file":
         from service.storage.file import FileStore  # noqa: PLC0415 -- see above
 

@@ -4,7 +4,7 @@ Bodies stream both ways as iterators of bytes, in bounded memory whatever their 
 all. Its generation changes with every write and names that write; a precondition on it is decided by the store.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,17 +64,8 @@ class ObjectStore(Protocol):
 
     name: str  # "gcs", "file"
 
-    def put(
-        self,
-        key: str,
-        body: Iterator[bytes],
-        *,
-        size: int | None,
-        content_type: str,
-        generation: int | None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> ObjectInfo:
-        """Write an object from ``body`` (``size`` bytes if it is known).
+    def put(self, key: str, body: Iterator[bytes], *, content_type: str, generation: int | None) -> ObjectInfo:
+        """Write an object from ``body``.
 
         ``generation``: the one it must replace, 0 for "must not exist", None for "whatever is there".
         Where ``body`` raises, nothing is left behind and the exception goes through. The body's CRC32C is computed on

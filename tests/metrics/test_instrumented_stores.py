@@ -64,7 +64,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def put(store: ObjectStore, *chunks: bytes, generation: int | None = None) -> ObjectInfo:
-    return store.put(KEY, iter(chunks), size=None, content_type="text/plain", generation=generation)
+    return store.put(KEY, iter(chunks), content_type="text/plain", generation=generation)
 
 
 def broken(error: Exception) -> Iterator[bytes]:
@@ -128,7 +128,7 @@ def test_files_are_passed_on_and_counted(bench: Bench) -> None:
 
 
 def test_what_describes_a_file_arrives_at_the_store(bench: Bench, tmp_path: Path) -> None:
-    bench.storage.put(KEY, iter([b"x"]), size=1, content_type="image/png", generation=0, metadata={"a": "b"})
+    bench.storage.put(KEY, iter([b"x"]), content_type="image/png", generation=0)
     found = FileStore(str(tmp_path)).stat(KEY)
     assert found is not None
     assert found.content_type == "image/png"
@@ -186,7 +186,7 @@ def test_an_unknown_error_says_nothing_of_the_store(bench: Bench, tmp_path: Path
 @pytest.mark.parametrize("error", [RuntimeError("hung up"), StorageUnavailable("of another store")])
 def test_a_body_that_breaks_off_is_not_the_stores_fault(bench: Bench, error: Exception) -> None:
     with pytest.raises(type(error)):
-        bench.storage.put(KEY, broken(error), size=None, content_type="text/plain", generation=None)
+        bench.storage.put(KEY, broken(error), content_type="text/plain", generation=None)
     assert bench.told == []
     assert bench.operations("file", "put", "aborted") == 1
     assert bench.value('storage_transferred_bytes_total{direction="in"}') == 2

@@ -59,7 +59,6 @@ def register(app: Flask, parts: Parts) -> None:
             info = storage.put(
                 FOLDER + name,
                 request_body.stream(length=length, limit=limit),
-                size=length,
                 content_type="application/octet-stream",
                 generation=None,
             )

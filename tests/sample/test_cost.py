@@ -21,7 +21,7 @@ from google.auth.credentials import AnonymousCredentials
 from service import create_app, feature_settings
 from service.http.transfer_slots import SMALL
 from service.settings import load
-from service.storage.gcs import GcsStore
+from service.storage.gcs import GcsClient, GcsStore
 from service.storage.store import StorageUnavailable
 from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.support.hold import metric
@@ -277,14 +277,14 @@ def gcs(folder: Path) -> Iterator[tuple[StrictGcs, GcsStore]]:
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
     with strict_gcs(folder) as server:
         create_bucket(server.url, "files")
-        store = GcsStore("files", endpoint=server.url, credentials=nobody, retry_budget=0.2)
+        store = GcsStore(GcsClient("files", endpoint=server.url, credentials=nobody, retry_budget=0.2))
         yield server, store
         store.close()
 
 
 def upload(store: GcsStore, key: str, mebibytes: int) -> None:
     body = iter([bytes(256 * 1024)] * 4 * mebibytes)
-    store.put(f"visitors/owner/{key}", body, size=None, content_type="text/plain", generation=0)
+    store.put(f"visitors/owner/{key}", body, content_type="text/plain", generation=0)
 
 
 def resident() -> int:

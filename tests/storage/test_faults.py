@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth.credentials import AnonymousCredentials
 
-from service.storage.gcs import GcsStore
+from service.storage.gcs import GcsClient, GcsStore
 from service.storage.store import (
     ChecksumMismatch,
     ObjectInfo,
@@ -52,7 +52,8 @@ def bucket(server: StrictGcs) -> Iterator[str]:
 
 def gcs(url: str, bucket: str, *, timeout: float = 10, retry_budget: float = 10) -> GcsStore:
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
-    return GcsStore(bucket, endpoint=url, timeout=timeout, retry_budget=retry_budget, credentials=nobody)
+    client = GcsClient(bucket, endpoint=url, timeout=timeout, retry_budget=retry_budget, credentials=nobody)
+    return GcsStore(client)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def store(server: StrictGcs, bucket: str) -> Iterator[GcsStore]:
 
 
 def put(store: GcsStore, data: bytes = b"hello", generation: int | None = 0, key: str = KEY) -> ObjectInfo:
-    return store.put(key, iter([data]), size=len(data), content_type="text/plain", generation=generation)
+    return store.put(key, iter([data]), content_type="text/plain", generation=generation)
 
 
 def read(store: GcsStore, info: ObjectInfo) -> bytes:
@@ -209,7 +210,7 @@ def test_an_upload_that_breaks_goes_on_where_it_broke(
             pulled += 65536
             yield LARGE[at : at + 65536]
 
-    info = store.put(KEY, body(), size=len(LARGE), content_type="a/b", generation=0)
+    info = store.put(KEY, body(), content_type="a/b", generation=0)
     assert pulled == len(LARGE)
     assert read(store, info) == LARGE
     assert server.calls["upload.status"] == 1
@@ -234,7 +235,7 @@ def test_an_upload_that_is_given_up_is_cancelled(server: StrictGcs, store: GcsSt
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.put(KEY, body(), size=None, content_type="a/b", generation=0)
+        store.put(KEY, body(), content_type="a/b", generation=0)
     assert server.calls["upload.cancel"] == 1
     assert server.state["sessions"] == 0
     assert store.stat(KEY) is None
@@ -249,7 +250,7 @@ def test_giving_up_works_without_the_store(server: StrictGcs, store: GcsStore) -
         raise ConnectionAbortedError
 
     with pytest.raises(ConnectionAbortedError) as raised:
-        store.put(KEY, body(), size=None, content_type="a/b", generation=0)
+        store.put(KEY, body(), content_type="a/b", generation=0)
     assert raised.traceback[-1].name == "body"
 
 
@@ -560,7 +561,7 @@ def test_credentials_are_the_applications_default_ones(
         monkeypatch.setenv("API_ENDPOINT_OVERRIDE", server.url)
         monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
         server.want_tokens()
-        store = GcsStore("files")
+        store = GcsStore(GcsClient("files"))
         info = put(store, LARGE)
         assert read(store, info) == LARGE
         assert server.calls["token"] == 1
@@ -574,7 +575,7 @@ def test_credentials_are_the_applications_default_ones(
         server.fault("token", "status", status=503, times=-1)
         server.want_tokens()
         with pytest.raises(StorageError, match=r"token|credentials"):
-            GcsStore("files", retry_budget=0).stat(KEY)
+            GcsStore(GcsClient("files", retry_budget=0)).stat(KEY)
         store.close()
 
 
@@ -588,7 +589,7 @@ def test_a_password_in_netrc_does_not_replace_the_token(
     monkeypatch.setenv("API_ENDPOINT_OVERRIDE", server.url)
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     server.want_tokens()
-    store = GcsStore(bucket)
+    store = GcsStore(GcsClient(bucket))
     try:
         assert read(store, put(store)) == b"hello"
     finally:
@@ -599,7 +600,7 @@ def test_a_password_in_netrc_does_not_replace_the_token(
 def test_without_credentials_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "missing.json"))
-    store = GcsStore("files")
+    store = GcsStore(GcsClient("files"))
     with pytest.raises(StorageMisconfigured, match="Workload Identity or ADC"):
         store.check()
 
@@ -609,6 +610,6 @@ def test_an_emulator_is_named_by_the_environment(
     server: StrictGcs, bucket: str, monkeypatch: pytest.MonkeyPatch, prefix: str
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", prefix + server.url.removeprefix("http://"))
-    store = GcsStore(bucket)
+    store = GcsStore(GcsClient(bucket))
     assert read(store, put(store)) == b"hello"
     store.close()

@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> FileStore:
 
 
 def put(store: FileStore, data: bytes = b"hello", generation: int | None = None, key: str = KEY) -> ObjectInfo:
-    return store.put(key, iter([data]), size=len(data), content_type="text/plain", generation=generation)
+    return store.put(key, iter([data]), content_type="text/plain", generation=generation)
 
 
 def read(store: FileStore, info: ObjectInfo) -> bytes:
@@ -59,7 +59,7 @@ def body():
     yield b"new" * 100_000
     print("ready", flush=True)
     time.sleep(60)
-FileStore(sys.argv[1]).put("visitors/owner/name", body(), size=None, content_type="a/b", generation=None)
+FileStore(sys.argv[1]).put("visitors/owner/name", body(), content_type="a/b", generation=None)
 """
 
 
@@ -99,7 +99,7 @@ print("ready", flush=True)
 while True:
     for byte in b"ab":
         body = iter([bytes([byte]) * 70_000] * 3)
-        store.put("visitors/owner/name", body, size=None, content_type="a/b", generation=None)
+        store.put("visitors/owner/name", body, content_type="a/b", generation=None)
 """
 
 
@@ -128,7 +128,7 @@ sys.stdin.readline()
 won = []
 for number in range(50):
     try:
-        store.put(f"visitors/owner/{number}", iter([sys.argv[2].encode()]), size=1, content_type="a/b", generation=0)
+        store.put(f"visitors/owner/{number}", iter([sys.argv[2].encode()]), content_type="a/b", generation=0)
         won.append(number)
     except PreconditionFailed:
         pass
@@ -276,7 +276,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
     FileStore(sys.argv[1]).put(
-        "visitors/owner/name", iter([b"x" * 3_000_000]), size=None, content_type="a/b", generation=None
+        "visitors/owner/name", iter([b"x" * 3_000_000]), content_type="a/b", generation=None
     )
 except StorageMisconfigured as error:
     assert "no room" in str(error), error
@@ -319,7 +319,7 @@ from service.storage.store import StorageMisconfigured
 if os.geteuid() == 0:
     os.setuid(65534)
 store = FileStore({str(tmp_path / "root")!r})
-for call in (store.check, lambda: store.put("a/b", iter([b""]), size=0, content_type="a/b", generation=None)):
+for call in (store.check, lambda: store.put("a/b", iter([b""]), content_type="a/b", generation=None)):
     try:
         call()
     except StorageMisconfigured as error:

@@ -11,7 +11,7 @@ from google.auth.credentials import AnonymousCredentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.storage.gcs import GcsStore
+from service.storage.gcs import GcsClient, GcsStore
 from service.storage.gcs.describe import from_headers
 from service.storage.store import ObjectInfo, ObjectPage, StorageMisconfigured
 
@@ -82,9 +82,8 @@ class Says:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         nobody = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
-        self.store = GcsStore(
-            "files", prefix="a", endpoint=f"http://127.0.0.1:{self.server.server_port}", credentials=nobody
-        )
+        url = f"http://127.0.0.1:{self.server.server_port}"
+        self.store = GcsStore(GcsClient("files", endpoint=url, credentials=nobody), prefix="a")
 
     def list(self, listing: object) -> ObjectPage:
         self.text = json.dumps(listing)
@@ -151,6 +150,6 @@ def test_no_response_breaks_it(says: Says, response: object) -> None:
 def test_no_response_to_an_upload_or_a_look_breaks_it(says: Says, response: object) -> None:
     says.text = json.dumps(response)
     with pytest.raises(StorageMisconfigured, match="no object store"):
-        says.store.put("b", iter([b""]), size=0, content_type="text/plain", generation=0)
+        says.store.put("b", iter([b""]), content_type="text/plain", generation=0)
     with pytest.raises(StorageMisconfigured, match="no object store"):
         says.store.stat("b")

@@ -44,7 +44,7 @@ def transfer(url: str, mebibytes: int) -> dict[str, object]:
     """Up and down again, after a small transfer that warms up; what it took."""
     from google.auth.credentials import AnonymousCredentials
 
-    from service.storage.gcs import GcsStore
+    from service.storage.gcs import GcsClient, GcsStore
 
     opened: list[str] = []
 
@@ -61,10 +61,10 @@ def transfer(url: str, mebibytes: int) -> dict[str, object]:
             yield number.to_bytes(4, "big") * (64 * 1024)  # 256 KiB, never the same
 
     nobody = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
-    store = GcsStore("files", endpoint=url, credentials=nobody)
+    store = GcsStore(GcsClient("files", endpoint=url, credentials=nobody))
 
     def go(name: str, count: int) -> int:
-        info = store.put(f"visitors/owner/{name}", body(count), size=count * MIB, content_type="a/b", generation=0)
+        info = store.put(f"visitors/owner/{name}", body(count), content_type="a/b", generation=0)
         return sum(map(len, store.get(info, 0, info.size)))
 
     go("small", 1)

@@ -12,7 +12,7 @@ import fcntl
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import google_crc32c
@@ -54,16 +54,7 @@ class FileStore:
         self._root = folder
         self._sweep_at = 0.0  # on the monotonic clock: with the first upload
 
-    def put(
-        self,
-        key: str,
-        body: Iterator[bytes],
-        *,
-        size: int | None,  # noqa: ARG002 -- the contract's; a disk that is full shows it
-        content_type: str,
-        generation: int | None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> ObjectInfo:
+    def put(self, key: str, body: Iterator[bytes], *, content_type: str, generation: int | None) -> ObjectInfo:
         """On the disk when it returns (fsync of the file and of its folder)."""
         _expect(self.stat(key), generation)  # early, before a large body; it is decided below
         parents, file_name = layout.place(key)
@@ -76,7 +67,7 @@ class FileStore:
                     _write(file, piece)
             now = time.time()
             info = ObjectInfo(key, length, content_type, _new_generation(now), crc32c, now)
-            footer = record.footer(info, metadata)
+            footer = record.footer(info)
             with self._told():
                 _write(file, footer)
                 os.fsync(file)

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 
 from service.storage.file.layout import OPEN_FILE, OPEN_FOLDER, SUFFIX
@@ -16,9 +16,9 @@ _MAGIC = b"SEATRIAL"
 _MAX_DESCRIPTION = 64 * 1024
 
 
-def footer(info: ObjectInfo, metadata: Mapping[str, str] | None) -> bytes:
-    """What stands behind the body. ValueError where the metadata is too large."""
-    description = json.dumps({"object": asdict(info), "metadata": dict(metadata or {})}).encode()
+def footer(info: ObjectInfo) -> bytes:
+    """What stands behind the body. ValueError where the key is too long."""
+    description = json.dumps({"object": asdict(info), "metadata": {}}).encode()
     if len(description) > _MAX_DESCRIPTION:
         raise ValueError(f"an object's description must be at most {_MAX_DESCRIPTION} bytes")
     return description + _END.pack(_MAGIC, len(description))

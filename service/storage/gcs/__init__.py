@@ -6,11 +6,10 @@ https://cloud.google.com/storage/docs/ and are named where they are followed.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from google.api_core.exceptions import BadRequest
-from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError
 from requests import RequestException
 
@@ -27,6 +26,8 @@ from service.storage.store import (
     StorageUnavailable,
 )
 
+__all__ = ["GcsClient", "GcsStore"]
+
 # No more than is needed (json_api#partial-response).
 _LISTED = "nextPageToken,items(name,size,contentType,generation,crc32c,updated)"
 _CHECK_KEY = "health-check"  # never written
@@ -36,51 +37,18 @@ _ATTEMPTS = 5  # to open what is replaced meanwhile
 class GcsStore:
     """An ObjectStore in one bucket. Safe for threads; open it after a fork.
 
-    ``prefix`` stands before every key, with a ``/`` between. ``timeout`` (seconds) is how long one attempt may make no
-    progress, ``retry_budget`` (seconds) how long calls are repeated. ``connections`` are kept open.
-
-    ``endpoint`` and ``credentials`` are for tests. Else the endpoint is STORAGE_EMULATOR_HOST (without
-    credentials), API_ENDPOINT_OVERRIDE, as the library defines them, or Google's own; and credentials are Application
-    Default Credentials.
+    ``prefix`` stands before every key, with a ``/`` between.
     """
 
     name = "gcs"
 
-    def __init__(
-        self,
-        bucket: str,
-        *,
-        prefix: str = "",
-        timeout: float = 10,
-        retry_budget: float = 15,
-        connections: int = 10,
-        endpoint: str | None = None,
-        credentials: Credentials | None = None,
-    ) -> None:
+    def __init__(self, client: GcsClient, *, prefix: str = "") -> None:
+        self._client = client
         self._prefix = f"{prefix}/" if prefix else ""
-        self._client = GcsClient(
-            bucket,
-            timeout=timeout,
-            retry_budget=retry_budget,
-            connections=connections,
-            endpoint=endpoint,
-            credentials=credentials,
-        )
 
-    def put(
-        self,
-        key: str,
-        body: Iterator[bytes],
-        *,
-        size: int | None,  # noqa: ARG002 -- the contract's; chunks tell by themselves which is the last
-        content_type: str,
-        generation: int | None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> ObjectInfo:
+    def put(self, key: str, body: Iterator[bytes], *, content_type: str, generation: int | None) -> ObjectInfo:
         """Up to 2 MiB go in one request, more as a resumable upload in chunks of 8 MiB."""
-        upload = GcsUpload(
-            self._client, self._object(key), content_type=content_type, generation=generation, metadata=metadata
-        )
+        upload = GcsUpload(self._client, self._object(key), content_type=content_type, generation=generation)
         return self._ours(upload.run(body))
 
     def stat(self, key: str) -> ObjectInfo | None:

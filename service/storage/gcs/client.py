@@ -6,11 +6,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import google.auth
-import requests
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
@@ -30,31 +30,33 @@ _FIRST_PAUSE = 0.1  # seconds; then twice as long each time, with jitter
 _LONGEST_PAUSE = 5.0
 
 
+@dataclass(eq=False, repr=False)
 class GcsClient:
-    """One bucket. The arguments are those of GcsStore."""
+    """One bucket.
 
-    def __init__(
-        self,
-        bucket: str,
-        *,
-        timeout: float,
-        retry_budget: float,
-        connections: int,
-        endpoint: str | None,
-        credentials: Credentials | None,
-    ) -> None:
+    ``endpoint`` and ``credentials`` are for tests. Else the endpoint is STORAGE_EMULATOR_HOST (without credentials),
+    API_ENDPOINT_OVERRIDE, as the library defines them, or Google's own; and credentials are Application Default
+    Credentials.
+    """
+
+    bucket_name: str
+    _: KW_ONLY
+    timeout: float = 10  # seconds that one attempt may make no progress
+    retry_budget: float = 15  # seconds that calls are repeated
+    connections: int = 10  # that are kept open
+    endpoint: str | None = None
+    credentials: Credentials | None = None
+
+    def __post_init__(self) -> None:
         emulator = os.environ.get("STORAGE_EMULATOR_HOST")
-        if emulator and credentials is None:
-            credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
-        endpoint = endpoint or emulator
-        self._endpoint = f"http://{endpoint}" if endpoint and "://" not in endpoint else endpoint
-        self._bucket = bucket
-        self.timeout = timeout
+        if emulator and self.credentials is None:
+            self.credentials = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
+        self.endpoint = self.endpoint or emulator
+        if self.endpoint and "://" not in self.endpoint:
+            self.endpoint = f"http://{self.endpoint}"
         # For calls of the library. It would try again by itself, but not say that it did: call() does, by its rules.
-        self.once: dict[str, Any] = {"timeout": timeout, "retry": None}
-        self._retry = DEFAULT_RETRY.with_delay(_FIRST_PAUSE, _LONGEST_PAUSE, 2).with_timeout(retry_budget)
-        self._connections = connections
-        self._credentials = credentials
+        self.once: dict[str, Any] = {"timeout": self.timeout, "retry": None}
+        self._retry = DEFAULT_RETRY.with_delay(_FIRST_PAUSE, _LONGEST_PAUSE, 2).with_timeout(self.retry_budget)
         self._lock = threading.Lock()
         self._opened: tuple[storage.Bucket, AuthorizedSession] | None = None
         self._no_credentials: GoogleAuthError | None = None
@@ -66,7 +68,6 @@ class GcsClient:
         ``budget`` (seconds) is the store's own unless given. To ``failed`` are added the names of what failed attempts
         raised: each may have taken effect all the same.
         """
-
         outer = sys.exception()  # what is being handled where this is called from
 
         def note(error: Exception) -> None:
@@ -80,7 +81,7 @@ class GcsClient:
         try:
             done: T = retry(do, note)()
         except Exception as error:
-            translated = in_our_words(error, self._bucket)
+            translated = in_our_words(error, self.bucket_name)
             if translated is None:
                 raise
             _let_go(error, outer)
@@ -95,7 +96,7 @@ class GcsClient:
         try:
             return self.call(do, failed=failed)
         except ObjectNotFound as error:
-            raise bucket_missing(self._bucket, error) from error
+            raise bucket_missing(self.bucket_name, error) from error
 
     def look(self, name: str, *, budget: float | None = None) -> storage.Blob:
         """The object's description (json_api/v1/objects/get). ObjectNotFound."""
@@ -152,7 +153,7 @@ class GcsClient:
             return self._opened
 
     def _connect(self) -> tuple[storage.Bucket, AuthorizedSession]:
-        credentials = self._credentials
+        credentials = self.credentials
         if credentials is None:
             credentials, _ = google.auth.default(scopes=storage.Client.SCOPE)
         # Else the library asks for the bucket's own description, in threads: with each client, and after 404s.
@@ -160,16 +161,15 @@ class GcsClient:
         # A session of our own because the library's keeps ten connections, whatever the number of threads.
         session = AuthorizedSession(credentials, refresh_timeout=self.timeout)  # type: ignore[no-untyped-call] # as above
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(pool_maxsize=self._connections))
-        session.hooks["response"].append(_read_refusal)
-        options = {"api_endpoint": self._endpoint}
+            session.mount(scheme, HTTPAdapter(pool_maxsize=self.connections))
+        options = {"api_endpoint": self.endpoint}
         client = storage.Client(None, credentials, session, client_options=options)
         session.headers["User-Agent"] = f"seatrial gcloud-python/{storage.__version__}"  # of requests of our own
         # It would look up proxies and ~/.netrc at every request, and a password from there would replace the token.
         session.trust_env = False
         session.proxies.update(get_environ_proxies(client.api_endpoint))
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-        return client.bucket(self._bucket), session
+        return client.bucket(self.bucket_name), session
 
 
 def _let_go(error: BaseException | None, outer: BaseException | None) -> None:
@@ -184,9 +184,3 @@ def _let_go(error: BaseException | None, outer: BaseException | None) -> None:
             if (request := getattr(holder, "request", None)) is not None:
                 request.body = None
         error = error.__context__
-
-
-def _read_refusal(response: requests.Response, **_: object) -> None:
-    """The session asks again after a 401 without having read it, which would lose the connection."""
-    if response.status_code == 401:
-        response.content  # noqa: B018 -- it reads

@@ -12,7 +12,7 @@ import io
 import logging
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import google_crc32c
 from google.cloud.storage import Blob
@@ -44,22 +44,13 @@ class _SessionLost(StorageUnavailable):
 class GcsUpload:
     """One write of the object ``name``. ``generation``: see ObjectStore.put."""
 
-    def __init__(
-        self,
-        client: GcsClient,
-        name: str,
-        *,
-        content_type: str,
-        generation: int | None,
-        metadata: Mapping[str, str] | None,
-    ) -> None:
+    def __init__(self, client: GcsClient, name: str, *, content_type: str, generation: int | None) -> None:
         if not re.fullmatch(r"[ -~]{1,255}", content_type):
             raise ValueError("a content type is printable ASCII")
         self._client, self._name = client, name
         self._content_type = content_type
         self._generation = generation
         self._mark = secrets.token_hex(8)
-        self._metadata = {**(metadata or {}), _MARK: self._mark}
         self._crc32c = 0
         self._size = 0  # of what was taken from the body
         self._stored = 0  # of that, what a resumable upload has
@@ -133,7 +124,7 @@ class GcsUpload:
 
     def _blob(self) -> Blob:
         blob = self._client.blob(self._name)
-        blob.content_type, blob.metadata = self._content_type, self._metadata
+        blob.content_type, blob.metadata = self._content_type, {_MARK: self._mark}
         return blob
 
     def _send(self, session: str, chunk: bytes, *, last: bool) -> ObjectInfo | None:
