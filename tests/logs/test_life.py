@@ -87,7 +87,7 @@ def test_every_line_of_a_life_is_one_record(tmp_path: Path) -> None:
         records = assert_life(service)
     assert not any(record["severity"] == "ALERT" for record in records)
     assert sum("httpRequest" in record for record in records) >= 7
-    refused = [record for record in records if record["message"].startswith("refused what is no request")]
+    refused = [record for record in records if record["message"].startswith("refused a malformed request")]
     assert refused
     assert {record["severity"] for record in refused} == {"INFO"}
 
