@@ -242,7 +242,7 @@ def test_the_counts_stay_when_processes_are_killed_and_replaced(parent: Parent) 
 
 
 def test_a_worker_that_died_leaves_half_a_mebibyte_at_most(parent: Parent) -> None:
-    """docs/decisions/telemetry.md says what that costs. Its gauges of living processes are gone."""
+    """docs/decisions/0010-json-logs-and-prometheus.md says what that costs. Its gauges of living processes are gone."""
     parent.start(1)
     pid = parent.pids.pop()
     parent.tell(f"kill {pid}")
