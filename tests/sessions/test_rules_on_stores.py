@@ -1,6 +1,6 @@
 """The rules of a Change mean the same everywhere: in Lua on Redis, by compare-and-swap on Memcached, and in memory.
 
-record.py is the reference. Whatever is done to a session, in whatever order, each store answers and holds the same.
+rules.py is the reference. Whatever is done to a session, in whatever order, each store answers and holds the same.
 """
 
 import json
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from service.sessions.rules import Limits, changed
 from service.sessions.store import MAX_COUNTER, Applied, Change, Record, Refusal, SessionStore
-from tests.support.session_stores import NAMES, place
+from tests.support.session_stores import ALL_NAMES, place
 
 MAX_BYTES = 256
 LIMITS = Limits(idle_lifetime=3600, absolute_lifetime=7200, max_bytes=MAX_BYTES)
@@ -41,7 +41,7 @@ changes = st.builds(
 steps = st.lists(st.tuples(changes, st.booleans(), st.booleans()), min_size=1, max_size=8)
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=ALL_NAMES)
 def store(request: pytest.FixtureRequest) -> Iterator[SessionStore]:
     with place(request.param) as found:
         yield found.open(SESSION_MAX_BYTES=str(MAX_BYTES))

@@ -12,10 +12,10 @@ import pytest
 
 from service.sessions.store import MAX_COUNTER, Applied, Change, Refusal, SessionStore
 from tests.support.processes import wait_until
-from tests.support.session_stores import NAMES, Place, at_once, place
+from tests.support.session_stores import ALL_NAMES, Place, at_once, place
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=ALL_NAMES)
 def somewhere(request: pytest.FixtureRequest) -> Iterator[Place]:
     with place(request.param) as found:
         yield found

@@ -13,8 +13,10 @@ from service.sessions.store import SessionStore
 from service.settings import Settings, load
 from tests.support.memcached import memcached_server
 from tests.support.redis import redis_server
+from tests.support.redis_cluster import redis_cluster
 
 NAMES = ("redis", "memcached", "memory")
+ALL_NAMES = (*NAMES, "redis-cluster")  # whose commands are not counted
 
 # What is sent, not what a script does inside; INFO and CONFIG are the tests' own.
 _REDIS_COMMANDS = "evalsha|eval|del|get|set|hello|auth|select|client\\|.*|ping|exists|expire|multi|watch"
@@ -79,6 +81,9 @@ def place(name: str) -> Iterator[Place]:
                     return sum(stats[key] for key in _MEMCACHED_COMMANDS)
 
                 found = Place(name, memcached.url, commands)
+            case "redis-cluster":
+                cluster = stack.enter_context(redis_cluster(folder))
+                found = Place(name, cluster.url, lambda: 0)
             case _:
                 found = Place(name, "memory://", lambda: 0)
         yield found
