@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from flask import Flask, Request
-from flask.globals import request_ctx
+from flask import Flask, Request, request
 from werkzeug.routing import RequestRedirect
 
 from service.http.errors import Problem
@@ -55,7 +54,6 @@ def register(app: Flask, settings: Settings) -> None:
     steps += [_check_coding, check_same_site]
 
     def before() -> None:
-        request = request_ctx.request  # asked for once: each use of the proxy looks it up
         for step in steps:
             step(request)
 
