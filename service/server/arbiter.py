@@ -1,7 +1,7 @@
 """The parent process: it starts and replaces workers as gunicorn does, and ends them in our order.
 
 SIGTERM: the service is not ready any more, and requests are served for SHUTDOWN_DELAY. Then the workers end, within
-SHUTDOWN_GRACE (worker.py). A second SIGTERM, or SIGINT, ends the delay. SIGQUIT ends everything at once.
+SHUTDOWN_GRACE (worker.py). A second SIGTERM, SIGINT or SIGQUIT ends the delay. A first SIGQUIT ends all at once.
 """
 
 import logging
@@ -23,7 +23,7 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc] # of gunicorn
     # workers.
     SIG_NAMES = {  # noqa: RUF012 -- gunicorn's own is one
         signal.SIGCHLD: "chld",
-        signal.SIGQUIT: "quit",
+        signal.SIGQUIT: "sigquit",
         signal.SIGTERM: "sigterm",
         signal.SIGINT: "sigint",
         signal.SIGALRM: "sigalrm",
@@ -51,6 +51,12 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc] # of gunicorn
         raise StopIteration  # gunicorn's main loop ends, and calls stop()
 
     handle_sigalrm = handle_sigint  # the delay is over
+
+    def handle_sigquit(self) -> None:
+        """End at once: requests in flight are cut. In the delay: end the delay."""
+        if not self._lifecycle.draining:
+            self.stop(graceful=False)
+        self.handle_sigint()
 
     def stop(self, graceful: bool = True) -> None:
         """End the workers, and wait for them."""

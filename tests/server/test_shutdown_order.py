@@ -60,7 +60,7 @@ def test_not_ready_is_said_at_once_and_requests_are_served_on(tmp_path: Path) ->
         assert service.exit_code == 0
 
 
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_told_again_the_delay_ends_but_not_the_grace(tmp_path: Path, second: signal.Signals) -> None:
     with running_service(tmp_path, SHUTDOWN_DELAY="300s") as service:
         client = begin_upload(service, "a", 200_000, b"x" * 100_000)
