@@ -15,9 +15,14 @@ NONSENSE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)  # w
 
 def from_blob(blob: Blob) -> ObjectInfo:
     """What the library was told. StorageMisconfigured where that describes no object."""
-    names = {"size": "size", "contentType": "content_type", "generation": "generation", "crc32c": "crc32c"}
-    try:
-        resource = {field: getattr(blob, name) for field, name in names.items()} | {"updated": str(blob.updated)}
+    try:  # the properties parse what the response holds
+        resource = {
+            "size": blob.size,
+            "contentType": blob.content_type,
+            "generation": blob.generation,
+            "crc32c": blob.crc32c,
+            "updated": str(blob.updated),
+        }
     except NONSENSE as error:
         raise StorageMisconfigured(f"this is no object store: an object without {error}") from error
     return from_resource(blob.name, resource)
