@@ -5,7 +5,6 @@ The same table, with the reasons, is in docs/decisions/0007-few-dependencies.md.
 
 import importlib
 import inspect
-import itertools
 import re
 import tomllib
 from importlib.metadata import version
