@@ -295,7 +295,7 @@ def resident() -> int:
 
 @pytest.mark.parametrize("size", [2, 8, 40], ids="{} MiB".format)
 def test_an_upload_takes_the_memory_of_one_chunk(tmp_path: Path, size: int) -> None:
-    """8 MiB, and an eighth more while a chunk grows."""
+    """On the heap; the chunk itself is outside of it (tests/storage/test_large.py)."""
     with gcs(tmp_path) as (_, store):
         upload(store, "first", size)
         tracemalloc.start()
@@ -305,7 +305,7 @@ def test_an_upload_takes_the_memory_of_one_chunk(tmp_path: Path, size: int) -> N
         finally:
             tracemalloc.stop()
     print(f"at most {peak} bytes at once")
-    assert peak < 10 * 2**20
+    assert peak < 8 * 2**20
 
 
 @pytest.mark.parametrize("fault", ["status", "drop"])

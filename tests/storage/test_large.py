@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ def test_one_gib_goes_through_in_bounded_memory_and_touches_no_disk(tmp_path: Pa
     assert report["opened"] == []
     assert report["written_to_disk"] == 0
     assert server_peak < 128 * MIB
+
+
+def test_six_uploads_at_once_take_eight_mib_each(tmp_path: Path) -> None:
+    with strict_gcs(tmp_path) as server:
+        create_bucket(server.url, "files")
+        command = [sys.executable, "-m", "tests.storage.test_large", server.url, "48", "6"]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=120, check=True)
+    growth = json.loads(done.stdout)
+    print(f"\nsix at once: {growth / MIB:.0f} MiB")
+    assert growth < 6 * 10 * MIB
 
 
 def peak(pid: int | str) -> int:
@@ -76,10 +87,32 @@ def transfer(url: str, mebibytes: int) -> dict[str, object]:
     return {"read": read, "growth": growth, "opened": opened, "written_to_disk": written}
 
 
+def uploads_at_once(url: str, mebibytes: int, count: int) -> int:
+    """How many bytes of memory so many uploads take at once, each of so many MiB."""
+    from google.auth.credentials import AnonymousCredentials
+
+    from service.storage.gcs import GcsClient, GcsStore
+
+    nobody = AnonymousCredentials()  # type: ignore[no-untyped-call] # google-auth is typed in parts
+    store = GcsStore(GcsClient("files", endpoint=url, credentials=nobody))
+
+    def put(name: object, pieces: int) -> None:
+        body = iter([bytes(256 * 1024)] * pieces)
+        store.put(f"visitors/owner/{name}", body, content_type="a/b", generation=0)
+
+    put("small", 1)
+    before = peak("self")
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(put, range(count), [4 * mebibytes] * count))
+    store.close()
+    return peak("self") - before
+
+
 def written_to_disk() -> int:
     (line,) = (line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("write_bytes"))
     return int(line.split()[1])
 
 
 if __name__ == "__main__":
-    print(json.dumps(transfer(sys.argv[1], int(sys.argv[2]))))
+    what: Callable[..., object] = uploads_at_once if len(sys.argv) > 3 else transfer
+    print(json.dumps(what(sys.argv[1], *map(int, sys.argv[2:]))))

@@ -8,11 +8,12 @@ can't cancel the session (its ``terminate`` addresses another URL), can't go on 
 not say what it has made.
 """
 
-import io
 import logging
+import mmap
 import re
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import google_crc32c
 from google.cloud.storage import Blob
@@ -51,6 +52,8 @@ class GcsUpload:
         self._content_type = content_type
         self._generation = generation
         self._mark = secrets.token_hex(8)
+        # Not from malloc, which keeps what threads give back: it is the system's again when the upload ends.
+        self._room = memoryview(mmap.mmap(-1, _CHUNK))
         self._crc32c = 0
         self._size = 0  # of what was taken from the body
         self._stored = 0  # of that, what a resumable upload has
@@ -82,36 +85,36 @@ class GcsUpload:
         session = self._client.call_bucket(self._start)
         try:
             while (info := self._send(session, chunk, last=last)) is None:
-                chunk = b""  # its memory is free before the next one comes
                 chunk, last = next(chunks)
         except BaseException:
             self._cancel(session)
             raise
         return info
 
-    def _chunks(self, body: Iterator[bytes]) -> Iterator[tuple[bytes, bool]]:
-        """Chunks of 8 MiB, and whether it is the last, which alone may be smaller, or empty."""
-        held = io.BytesIO()  # hands out its bytes without a copy
+    def _chunks(self, body: Iterator[bytes]) -> Iterator[tuple[memoryview, bool]]:
+        """Chunks of 8 MiB, and whether it is the last, which alone may be smaller, or empty. Each replaces the last."""
+        filled = 0
         for piece in body:
             self._crc32c = google_crc32c.extend(self._crc32c, piece)
             rest = memoryview(piece)
             while rest:
-                if held.tell() == _CHUNK:  # more comes, so it is not the last
-                    self._size += _CHUNK
-                    yield held.getvalue(), False
-                    held = io.BytesIO()
-                taken = rest[: _CHUNK - held.tell()]
-                held.write(taken)
-                rest = rest[len(taken) :]
-        self._size += held.tell()
-        yield held.getvalue(), True
+                if filled == _CHUNK:  # more comes, so it is not the last
+                    self._size += filled
+                    yield self._room, False
+                    filled = 0
+                taken = min(len(rest), _CHUNK - filled)
+                self._room[filled : filled + taken] = rest[:taken]
+                filled += taken
+                rest = rest[taken:]
+        self._size += filled
+        yield self._room[:filled], True
 
-    def _send_whole(self, data: bytes) -> ObjectInfo:
+    def _send_whole(self, data: memoryview) -> ObjectInfo:
         """Metadata and body in one request, refused where the checksum is wrong (uploading-objects#multipart)."""
         blob = self._blob()
         blob.crc32c = crc32c_text(self._crc32c)
         blob.upload_from_string(
-            data, self._content_type, if_generation_match=self._generation, checksum=None, **self._client.once
+            bytes(data), self._content_type, if_generation_match=self._generation, checksum=None, **self._client.once
         )
         return from_blob(blob)
 
@@ -127,7 +130,7 @@ class GcsUpload:
         blob.content_type, blob.metadata = self._content_type, {_MARK: self._mark}
         return blob
 
-    def _send(self, session: str, chunk: bytes, *, last: bool) -> ObjectInfo | None:
+    def _send(self, session: str, chunk: memoryview, *, last: bool) -> ObjectInfo | None:
         """Send one chunk; what was made if that ended the upload. The budget begins anew whenever something arrived."""
         begin = self._size - len(chunk)
         while True:
@@ -151,13 +154,14 @@ class GcsUpload:
             if self._stored == self._size and not last:
                 return None
 
-    def _put(self, session: str, data: bytes | None, span: str, begin: int) -> tuple[Response, bool]:
+    def _put(self, session: str, data: memoryview | None, span: str, begin: int) -> tuple[Response, bool]:
         """One request of the session; whether the store has more than before."""
-        headers = {"Content-Range": span}
+        headers = {"Content-Range": span, "Content-Type": self._content_type}
         if not span.endswith("*"):
             # The hash of the whole object goes with the last request: the store then refuses what is wrong by itself.
             headers["X-Goog-Hash"] = f"crc32c={crc32c_text(self._crc32c)}"
-        response = self._client.session().put(session, data, headers=headers, timeout=self._client.timeout)
+        sent: Any = data or b""  # requests' types don't know that it sends a memoryview as it is
+        response = self._client.session().put(session, sent, headers=headers, timeout=self._client.timeout)
         if response.status_code in (404, 410):
             raise _SessionLost("the object store lost the upload's session; send it again")
         if response.status_code != 308:
