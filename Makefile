@@ -21,7 +21,7 @@ NEED_SERVERS := \
   tests/storage/test_contract.py \
   tests/unit/test_compose_file.py
 
-.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-manifests test-cluster kind kind-down screenshots conform check lint lint-python format bench coverage flakes docs lock clean
+.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-manifests test-cluster kind kind-down screenshots conform check lint lint-python format bench coverage flakes docs lock lock-new clean
 
 help: ## this list
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -144,6 +144,9 @@ docs: $(VENV)/dev.stamp ## renew the generated documents, and the objects that h
 screenshots: $(VENV)/dev.stamp ## renew the pictures of docs/images
 	@scripts/test-servers.sh chromium:chromium
 	@$(BIN)/python -m scripts.screenshots
+
+lock-new: ## lock a dependency that was added to pyproject.toml, and renew no other
+	@scripts/lock.sh $(PYTHON) new
 
 lock: ## renew the lock files: newest versions, hashes of every platform's wheels, no addresses
 	@scripts/lock.sh $(PYTHON)

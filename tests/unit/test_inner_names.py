@@ -38,6 +38,7 @@ INNER = [
     ("gunicorn", "server/error_responses.py", "gunicorn.http.errors.InvalidHTTPVersion", ""),
     ("redis", "sessions/redis_connection.py", "redis.connection.Connection", "_connect"),
     ("pymemcache", "sessions/memcached.py", "pymemcache.client.base.Client", "_connect _fetch_cmd sock"),
+    ("google-cloud-storage", "storage/gcs/client.py", "google.cloud.storage.Client", "_http"),
     ("prometheus-client", "metrics/exposition.py", "prometheus_client.multiprocess.MultiProcessCollector", "merge"),
 ]
 
