@@ -157,7 +157,7 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
         command = [sys.executable, "-m", "conformance", *options]
         return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
 
-    with running_service(tmp_path, COOKIE_SECURE="true") as service:
+    with running_service(tmp_path, module="service", COOKIE_SECURE="true") as service:
         with Visitor(service.app_url) as visitor:
             visitor.get("/")  # counted, but no visit
         report = tmp_path / "junit.xml"

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.http import Visitor, file_path
+from tests.sample.support import Visitor, file_path
+from tests.sample.support import running_sample as running_service
 from tests.support.processes import wait_until
-from tests.support.service import Service, running_service
+from tests.support.service import Service
 
 MAX_LINE = 16 * 1024
 SEVERITIES = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}

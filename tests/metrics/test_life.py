@@ -13,10 +13,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from tests.support.http import Visitor
+from tests.sample.support import Visitor
+from tests.sample.support import running_sample as running_service
 from tests.support.processes import require, wait_until
 from tests.support.redis import redis_server
-from tests.support.service import Service, running_service
+from tests.support.service import Service
 
 COUNT = "http_server_request_duration_seconds_count"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.ops.listener import MAX_CONNECTIONS
+from tests.probe import path_of
 from tests.support.hold import active, holdable_service
-from tests.support.http import Visitor, file_path
+from tests.support.http import Visitor
 from tests.support.processes import accepts_connections, free_port, wait_until
 from tests.support.raw import RawClient, head
 from tests.support.service import Service, running_service
@@ -26,7 +27,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def begin_upload(service: Service) -> RawClient:
     """A PUT that holds a thread until its body comes."""
     client = RawClient(service.app_url)
-    client.send(head("PUT", file_path("a"), f"Content-Length: {LARGE}") + b"x" * 100_000)
+    client.send(head("PUT", path_of("a"), f"Content-Length: {LARGE}") + b"x" * 100_000)
     return client
 
 

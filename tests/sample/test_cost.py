@@ -23,13 +23,13 @@ from service.http.transfer_slots import SMALL
 from service.settings import load
 from service.storage.gcs import GcsClient, GcsStore
 from service.storage.store import StorageUnavailable
+from tests.sample.support import Visitor, file_path, running_sample
 from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.support.hold import metric
-from tests.support.http import Visitor, file_path
 from tests.support.processes import wait_until
 from tests.support.raw import RawClient, head
 from tests.support.redis import RedisServer, redis_server
-from tests.support.service import Service, running_service
+from tests.support.service import Service
 
 REQUESTS = 50
 COMMANDS = ("evalsha", "eval", "del", "get", "set", "hello", "select", "auth", "ping", "cluster|slots")
@@ -45,7 +45,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def service(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     # One thread's worth of requests at a time; no background check falls into what is counted.
-    with running_service(folder, SESSION_URL=redis.url, DEPENDENCY_CHECK_INTERVAL="300s") as running:
+    with running_sample(folder, SESSION_URL=redis.url, DEPENDENCY_CHECK_INTERVAL="300s") as running:
         yield running
 
 
@@ -108,7 +108,7 @@ def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -
         create_bucket(store.url, "files")
         settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": store.url, "THREADS": "3"}
         settings |= {"READY_REQUIRES": "sessions,storage", "DEPENDENCY_CHECK_INTERVAL": "300s"}
-        service = stack.enter_context(running_service(tmp_path, settings))
+        service = stack.enter_context(running_sample(tmp_path, settings))
         visitor = stack.enter_context(Visitor(service.app_url))
         path, head_request = file_path("a"), {"objects.get": 1}
         is_small = size <= SMALL

@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.sample.support import Visitor, file_path, running_sample, wait_for_account
 from tests.support.gcs import create_bucket, strict_gcs
-from tests.support.http import Answer, Visitor, file_path
+from tests.support.http import Answer
 from tests.support.processes import wait_until
 from tests.support.raw import RawClient, head
-from tests.support.service import running_service
 from tests.support.stacks import Stack
 
 
@@ -240,7 +240,7 @@ def test_what_changes_during_an_upload_is_not_overwritten_unseen(tmp_path: Path,
             "READY_REQUIRES": "storage",
             "DEPENDENCY_CHECK_INTERVAL": "300s",
         }  # no check is taken for a question
-        service = stack.enter_context(running_service(tmp_path, settings))
+        service = stack.enter_context(running_sample(tmp_path, settings))
         visitor = stack.enter_context(Visitor(service.app_url))
         slow = stack.enter_context(RawClient(service.app_url))
         platform = stack.enter_context(Visitor(service.ops_url))
@@ -293,7 +293,7 @@ def test_an_aborted_upload_leaves_nothing(stack: Stack, visitor: Visitor) -> Non
             twin.ask("PUT", file_path("half"), broken(), {"Content-Length": "1000000"})
         with pytest.raises(ConnectionAbortedError):
             twin.ask("PUT", file_path("half"), broken())
-    stack.wait_for_account(visitor, files=1, size=1)
+    wait_for_account(visitor, files=1, size=1)
     assert names_of(visitor) == ["warm-up"]
 
 
@@ -324,7 +324,7 @@ def test_an_upload_overwrites_nothing_unseen(stack: Stack, visitor: Visitor) -> 
     answer = upload_meanwhile(stack, visitor, "contested", lambda: visitor.put("contested", b"second"))
     assert (answer.status, answer.kind) == (409, "changed-meanwhile")
     assert visitor.get(file_path("contested")).body == b"second"
-    stack.wait_for_account(visitor, files=1, size=6)
+    wait_for_account(visitor, files=1, size=6)
 
 
 def test_an_upload_of_somebody_who_signs_out_leaves_nothing(stack: Stack, visitor: Visitor) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.sample.support import Visitor, file_path, running_sample
 from tests.support.gcs import create_bucket, strict_gcs
-from tests.support.http import Visitor, file_path
-from tests.support.service import Service, running_service
+from tests.support.service import Service
 
 GIB = 2**30
 BLOCK = bytes(range(256)) * 4096  # 1 MiB
@@ -41,7 +41,7 @@ def test_a_gib_goes_up_and_down_in_bounded_memory(tmp_path: Path) -> None:
     with strict_gcs(tmp_path) as gcs:
         create_bucket(gcs.url, "files")
         settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": gcs.url, "STORAGE_TIMEOUT": "60s"}
-        with running_service(tmp_path, settings) as service, Visitor(service.app_url, timeout=120) as visitor:
+        with running_sample(tmp_path, settings) as service, Visitor(service.app_url, timeout=120) as visitor:
             visitor.put("small", b"x" * 1_000_000)
             visitor.get(file_path("small"))
             at_rest, on_disk = peak(service), written(service)

@@ -8,12 +8,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.sample.support import Visitor, running_sample
 from tests.support.gcs import create_bucket, strict_gcs
-from tests.support.http import Answer, Visitor
+from tests.support.http import Answer
 from tests.support.processes import free_port, freeze, wait_until
 from tests.support.proxy import proxy
 from tests.support.redis import redis_server
-from tests.support.service import Service, running_service
+from tests.support.service import Service
 
 
 def ask_all(visitor: Visitor) -> dict[str, Answer]:
@@ -41,7 +42,7 @@ def dependency(service: Service, name: str) -> str:
 
 
 def test_redis_frozen_and_thawed(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as redis, running_service(tmp_path, SESSION_URL=redis.url) as service:
+    with redis_server(tmp_path) as redis, running_sample(tmp_path, SESSION_URL=redis.url) as service:
         with Visitor(service.app_url) as visitor:
             assert visitor.ask("POST", "/api/session/visits").json == {"visits": 1}
             freeze(redis.process.pid)
@@ -59,7 +60,7 @@ def test_redis_restarted_empty(tmp_path: Path) -> None:
     port = free_port()
     with contextlib.ExitStack() as first:
         first.enter_context(redis_server(tmp_path, port=port))
-        with running_service(tmp_path, SESSION_URL=f"redis://127.0.0.1:{port}/0") as service:
+        with running_sample(tmp_path, SESSION_URL=f"redis://127.0.0.1:{port}/0") as service:
             with Visitor(service.app_url) as visitor:
                 assert visitor.ask("POST", "/api/session/visits").json == {"visits": 1}
                 before = dict(visitor.cookies)
@@ -73,7 +74,7 @@ def test_redis_restarted_empty(tmp_path: Path) -> None:
 
 def test_a_ready_that_requires_sessions_follows_them(tmp_path: Path) -> None:
     with redis_server(tmp_path) as redis:
-        with running_service(tmp_path, SESSION_URL=redis.url, READY_REQUIRES="sessions") as service:
+        with running_sample(tmp_path, SESSION_URL=redis.url, READY_REQUIRES="sessions") as service:
             with Visitor(service.app_url) as visitor:
                 wait_until("ready", lambda: visitor.get("/ready").status == 200)
                 freeze(redis.process.pid)
@@ -86,7 +87,7 @@ def test_a_ready_that_requires_sessions_follows_them(tmp_path: Path) -> None:
 def test_a_missing_bucket_says_what_to_do_in_the_log_only(tmp_path: Path) -> None:
     with strict_gcs(tmp_path) as gcs:
         gs = {"STORAGE_URL": "gs://no-such-bucket", "STORAGE_EMULATOR_HOST": gcs.url}
-        with running_service(tmp_path, gs) as service, Visitor(service.app_url) as visitor:
+        with running_sample(tmp_path, gs) as service, Visitor(service.app_url) as visitor:
             answer = visitor.put("a", b"x")
             assert (answer.status, answer.kind) == (503, "object-store-misconfigured")
             assert "no-such-bucket" not in answer.body.decode()
@@ -99,7 +100,7 @@ def test_a_missing_bucket_says_what_to_do_in_the_log_only(tmp_path: Path) -> Non
 
 
 def test_the_ops_listener_accounts_for_each_dependency_without_secrets(tmp_path: Path) -> None:
-    with running_service(tmp_path, SESSION_URL="redis://:canary-77@127.0.0.1:1/0") as service:
+    with running_sample(tmp_path, SESSION_URL="redis://:canary-77@127.0.0.1:1/0") as service:
         wait_until("sessions known to be down", lambda: dependency(service, "sessions") == "fail")
         with Visitor(service.ops_url) as platform, Visitor(service.app_url) as visitor:
             full = platform.get("/ready")
@@ -121,7 +122,7 @@ def test_a_file_that_is_stored_is_answered_so_though_sessions_are_out_of_reach_b
             "STORAGE_URL": "gs://files",
             "STORAGE_EMULATOR_HOST": objects.url,
         }
-        service = stack.enter_context(running_service(tmp_path, settings))
+        service = stack.enter_context(running_sample(tmp_path, settings))
         visitor = stack.enter_context(Visitor(service.app_url))
         assert visitor.put("kept", b"first").status == 201
         objects.clear()

@@ -11,12 +11,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.sample.support import Visitor, running_sample, wait_for_account
 from tests.support.gcs import create_bucket, strict_gcs
-from tests.support.http import Answer, Visitor
+from tests.support.http import Answer
 from tests.support.processes import freeze, wait_until
 from tests.support.raw import RawClient
 from tests.support.redis import redis_server
-from tests.support.service import running_service
 from tests.support.stacks import Stack
 
 BOUNDARY = "----boundary"
@@ -225,7 +225,7 @@ def test_an_upload_that_is_cut_off_leaves_nothing(stack: Stack, visitor: Visitor
     with RawClient(stack.app_url) as client:
         head = f"POST /forms/upload HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\nContent-Length: 900000\r\n"
         client.send(head.encode() + f"Content-Type: {MULTIPART['Content-Type']}\r\n\r\n".encode() + sent)
-    stack.wait_for_account(visitor, files=0, size=0)
+    wait_for_account(visitor, files=0, size=0)
     assert names_of(visitor) == []
 
 
@@ -238,7 +238,7 @@ def test_limits_hold_for_forms(small: Stack, guest: Visitor) -> None:
     )
     answer = upload(guest, part("file", b"x" * 900_000, filename="c"))
     assert (answer.status, names_of(guest)) == (507, ["a", "b"])
-    small.wait_for_account(guest, files=2, size=1_800_000)
+    wait_for_account(guest, files=2, size=1_800_000)
 
 
 def test_another_site_may_send_no_form(visitor: Visitor) -> None:
@@ -255,7 +255,7 @@ def test_the_page_does_not_wait_for_a_store_that_is_down(tmp_path: Path) -> None
             "STORAGE_TIMEOUT": "2s",
             "STORAGE_RETRY_BUDGET": "300s",
         }
-        with running_service(tmp_path, settings) as service, Visitor(service.app_url, timeout=20) as visitor:
+        with running_sample(tmp_path, settings) as service, Visitor(service.app_url, timeout=20) as visitor:
             visitor.put("a.txt", b"x")
             freeze(gcs.pid)
             try:
@@ -268,7 +268,7 @@ def test_the_page_does_not_wait_for_a_store_that_is_down(tmp_path: Path) -> None
 
 
 def test_the_status_tells_no_more_than_visitors_may_know(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as redis, running_service(tmp_path, SESSION_URL=redis.url) as service:
+    with redis_server(tmp_path) as redis, running_sample(tmp_path, SESSION_URL=redis.url) as service:
         with Visitor(service.app_url) as visitor:
             redis.process.terminate()
             service.wait_for(lambda record: "sessions can't serve" in record["message"])
@@ -282,7 +282,7 @@ def test_the_status_tells_no_more_than_visitors_may_know(tmp_path: Path) -> None
 
 
 def test_the_figures_are_those_of_the_metrics(tmp_path: Path) -> None:
-    with running_service(tmp_path, PAGE_NUMBERS="true", WEB_CONCURRENCY="2", THREADS="3") as service:
+    with running_sample(tmp_path, PAGE_NUMBERS="true", WEB_CONCURRENCY="2", THREADS="3") as service:
         for _ in range(20):
             with Visitor(service.app_url) as visitor:
                 assert visitor.get("/api/instance").status == 200

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.http import Visitor, file_path
+from tests.sample.support import Visitor, file_path
+from tests.sample.support import running_sample as running_service
 from tests.support.raw import RawClient, head
-from tests.support.service import Service, running_service
+from tests.support.service import Service
 
 CLOSE = "Connection: close"
 MOST = 1_000_000  # MAX_UPLOAD_BYTES

@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.http import Visitor, file_path
+from tests.sample.support import Visitor, file_path
+from tests.sample.support import running_sample as running_service
 from tests.support.processes import wait_until
 from tests.support.redis import redis_server
-from tests.support.service import Service, running_service
+from tests.support.service import Service
 
 RESTARTS = int(os.environ.get("SEATRIAL_RESTARTS", "20"))
 DELAY = 1.0  # SHUTDOWN_DELAY, seconds

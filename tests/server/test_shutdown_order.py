@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.http import Visitor, file_path
+from tests.sample.support import Visitor, file_path
+from tests.sample.support import running_sample as running_service
 from tests.support.processes import accepts_connections, wait_until
-from tests.support.service import Record, Service, running_service
+from tests.support.service import Record, Service
 
 
 def connect(service: Service) -> socket.socket:

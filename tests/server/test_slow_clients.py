@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from service.http.transfer_slots import SMALL
+from tests.sample.support import Visitor, file_path
+from tests.sample.support import running_sample as running_service
 from tests.support.hold import active, metric
-from tests.support.http import Visitor, file_path
 from tests.support.processes import freeze, wait_until
 from tests.support.raw import RawClient, head
-from tests.support.service import Service, running_service
+from tests.support.service import Service
 
 BEGINNINGS = {
     "half a request line": b"GET /api/inst",

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from service.settings import setting_fields
-from tests.support.http import Visitor, file_path
+from tests.sample.support import Visitor, file_path
+from tests.sample.support import running_sample as running_service
 from tests.support.processes import free_port, wait_until
 from tests.support.redis import redis_server
-from tests.support.service import Record, Service, running_service
+from tests.support.service import Record, Service
 
 SECRET = "correct-horse-battery"
 

@@ -11,10 +11,10 @@ from service.sessions import open_store
 from service.sessions.redis_sessions import PREFIX
 from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreUnavailable
 from service.settings import load
-from tests.support.http import Visitor
+from tests.sample.support import Visitor
+from tests.sample.support import running_sample as running_service
 from tests.support.processes import wait_until
 from tests.support.redis_cluster import RedisCluster, redis_cluster
-from tests.support.service import running_service
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,6 @@ class Hold:
         self._between = between
         self._stack = stack
         self._clients: list[RawClient] = []
-        with Visitor(service.app_url) as visitor:
-            assert visitor.put("known", b"x").status == 201
-            self._cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
 
     def take(self, threads: int) -> None:
         """So many threads are held when this returns. What waits behind them would be served."""
@@ -30,7 +27,7 @@ class Hold:
         self._between.swallow = True
         for _ in range(threads):
             client = self._stack.enter_context(RawClient(self.service.app_url))
-            client.send(head("GET", "/api/files", f"Cookie: {self._cookie}"))
+            client.send(head("GET", "/bytes"))
             self._clients.append(client)
         wait_until("the threads held", lambda: active(self.service) == len(self._clients))
 

@@ -1,4 +1,4 @@
-"""The whole service as a process: ``python -m service`` on free ports, its log read while it runs."""
+"""The whole service as a process on free ports, its log read while it runs."""
 
 import contextlib
 import json
@@ -110,19 +110,21 @@ def running_service(
     settings: Mapping[str, str] | None = None,
     /,
     *,
+    module: str = "tests.probe",
     wait: bool = True,
     arguments: tuple[str, ...] = (),
     **more: str,
 ) -> Iterator[Service]:
     """The service with these settings (and ``more`` of them), its files in ``folder``; gone when this is left.
 
+    It has the probe's routes; the ``module`` ``service`` is the service as it comes, with its own.
     ``wait=False`` is for one that is not expected to listen.
     """
     (folder / "files").mkdir(exist_ok=True)
     environ = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     environ |= DEFAULTS | {"STORAGE_URL": f"file://{folder / 'files'}"} | dict(settings or {}) | more
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=PROJECT,
         env=environ,
         stdin=subprocess.DEVNULL,

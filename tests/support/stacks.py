@@ -1,4 +1,4 @@
-"""The whole service on each pair of stores, started once for all tests of a module."""
+"""The whole service on each pair of stores."""
 
 import contextlib
 import tempfile
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.gcs import create_bucket, fake_gcs, object_names, strict_gcs
-from tests.support.http import Visitor
 from tests.support.memcached import memcached_server
-from tests.support.processes import wait_until
 from tests.support.redis import redis_server
 from tests.support.service import Service, running_service
 
@@ -22,7 +20,7 @@ class Stack:
 
     name: str
     service: Service
-    stored_names: Callable[[], list[str]]  # of everybody's files, as the object store has them
+    stored_names: Callable[[], list[str]]  # of everybody's objects, as the object store has them
 
     @property
     def app_url(self) -> str:
@@ -32,19 +30,13 @@ class Stack:
     def ops_url(self) -> str:
         return self.service.ops_url
 
-    def wait_for_account(self, visitor: Visitor, *, files: int, size: int) -> None:
-        """Wait until the visitor's account says so."""
-
-        def fits() -> bool:
-            usage = visitor.get("/api/files").json["usage"]
-            return (usage["files"], usage["bytes"]) == (files, size)
-
-        wait_until(f"an account of {files} files and {size} bytes", fits)
-
 
 @contextlib.contextmanager
-def running_stack(name: str, **settings: str) -> Iterator[Stack]:
-    """``memory`` with a folder, ``redis`` with fake-gcs-server, or ``memcached`` with the strict server."""
+def running_stack(name: str, *, module: str = "tests.probe", **settings: str) -> Iterator[Stack]:
+    """``memory`` with a folder, ``redis`` with fake-gcs-server, or ``memcached`` with the strict server.
+
+    ``module``: what ``running_service`` runs.
+    """
     settings.setdefault("SESSION_TIMEOUT", "2s")  # tests share their machine
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -60,7 +52,7 @@ def running_stack(name: str, **settings: str) -> Iterator[Stack]:
         if emulator:
             create_bucket(emulator, "files")
             settings |= {"STORAGE_URL": "gs://files/some/prefix", "STORAGE_EMULATOR_HOST": emulator}
-        service = stack.enter_context(running_service(folder, settings))
+        service = stack.enter_context(running_service(folder, settings, module=module))
 
         def stored_names() -> list[str]:
             if emulator:
