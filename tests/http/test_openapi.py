@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from service import create_app, feature_settings
+import service
 from service.http.openapi import OpenApi
 from service.settings import load
 
 FOR_BROWSERS = re.compile(r"/static/|/forms/")  # part of a page, not of the API
 
 
-def test_every_route_is_described_and_every_description_has_its_route(tmp_path: Path) -> None:
-    settings = load({"SESSION_URL": "memory://", "STORAGE_URL": f"file://{tmp_path}"}, *feature_settings())
-    app = create_app(settings)
+def assert_described(folder: Path, feature: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The routes of the service with this feature, and those that its description has, are the same."""
+    monkeypatch.setattr(service, "FEATURES", (feature,))
+    settings = load({"SESSION_URL": "memory://", "STORAGE_URL": f"file://{folder}"}, *service.feature_settings())
+    app = service.create_app(settings)
     routes: dict[str, set[str]] = {}
     for rule in app.url_map.iter_rules():
         if not FOR_BROWSERS.match(rule.rule):
@@ -25,6 +27,12 @@ def test_every_route_is_described_and_every_description_has_its_route(tmp_path: 
         for path, methods in app.extensions["service"].openapi.document["paths"].items()
     }
     assert described == routes
+
+
+def test_every_route_is_described_and_every_description_has_its_route(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_described(tmp_path, "tests.probe", monkeypatch)
 
 
 def test_nothing_is_described_twice() -> None:

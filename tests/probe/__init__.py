@@ -2,6 +2,7 @@
 
 ``python -m tests.probe`` runs the whole service with these routes instead of the sample's:
 
+- ``GET /`` is a page
 - ``POST /visits`` counts a visit in the session: ``{"visits": 1}``
 - ``GET /session`` reads it, ``PUT /session {"name": "Ada"}`` signs in (a new id), ``DELETE /session`` signs out
 - ``PUT``, ``GET``, ``DELETE /bytes/<name>`` write, read and delete an object, streamed both ways; everybody shares them
@@ -17,14 +18,15 @@ from flask import Flask, Response, request
 from service import Parts, sessions
 from service.http import request_body
 from service.http.errors import Problem
-from service.http.openapi import json_object, operation, parameter
+from service.http.openapi import TEXT, Json, json_object, operation, parameter
 from service.http.transfer_slots import SMALL, LargeResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FOLDER = "probe/"
-DONE = {200: {"description": "Done."}}
+SESSION: Json = {"content": {"application/json": {"schema": json_object(name=TEXT)}}, "required": True}
+BYTES: Json = {"content": {"application/octet-stream": {}}}
 
 
 def path_of(name: str) -> str:
@@ -32,9 +34,17 @@ def path_of(name: str) -> str:
     return f"/bytes/{quote(name, safe='')}"
 
 
+def described(name: str, summary: str, status: int = 200, **more: Any) -> Json:
+    """An operation of the API's description, with the status of its success."""
+    return operation(name, summary, {status: {"description": "Done."}}, 403, 404, 408, 411, 413, 415, 503, **more)
+
+
 def register(app: Flask, parts: Parts) -> None:
     """Put the routes on ``app``."""
     storage, limit = parts.storage, parts.settings.max_upload_bytes
+
+    def page() -> str:
+        return "<!doctype html><title>Probe</title>"
 
     def visit() -> dict[str, int]:
         return {"visits": sessions.current().increment("visits")}
@@ -46,7 +56,7 @@ def register(app: Flask, parts: Parts) -> None:
     def sign_in() -> dict[str, Any]:
         session = sessions.current()
         session.renew()
-        session["name"] = request_body.json_object()["name"]
+        session["name"] = request_body.json_object().get("name")
         return {"name": session["name"]}
 
     def sign_out() -> tuple[str, int]:
@@ -80,7 +90,9 @@ def register(app: Flask, parts: Parts) -> None:
         return Response(body, headers=headers, direct_passthrough=True)
 
     def delete(name: str) -> tuple[str, int]:
-        return "", 204 if storage.delete(FOLDER + name, generation=None) else 404
+        if not storage.delete(FOLDER + name, generation=None):
+            raise Problem(404, "There is no such object.")
+        return "", 204
 
     def names() -> dict[str, list[str]]:
         page = storage.list(FOLDER, page_token=None, limit=1000)
@@ -90,6 +102,7 @@ def register(app: Flask, parts: Parts) -> None:
         raise RuntimeError("the probe fails, as it was asked to")
 
     views: list[tuple[str, str, Callable[..., Any]]] = [
+        ("GET", "/", page),
         ("POST", "/visits", visit),
         ("GET", "/session", show),
         ("PUT", "/session", sign_in),
@@ -104,20 +117,20 @@ def register(app: Flask, parts: Parts) -> None:
         app.add_url_rule(path, f"probe.{view.__name__}", view, methods=[method])
     parts.openapi.add(
         paths={
-            "/visits": {"post": operation("visit", "Count a visit.", DONE, 503)},
+            "/": {"get": described("page", "A page.")},
+            "/visits": {"post": described("visit", "Count a visit.")},
             "/session": {
-                "get": operation("show", "Read the session.", DONE, 503),
-                "put": operation("signIn", "Sign in.", DONE, 413, 415, 503),
-                "delete": operation("signOut", "Sign out.", {204: {"description": "Done."}}, 503),
+                "get": described("show", "Read the session."),
+                "put": described("signIn", "Sign in.", requestBody=SESSION),
+                "delete": described("signOut", "Sign out.", 204),
             },
-            "/bytes": {"get": operation("names", "List the objects.", DONE, 503)},
+            "/bytes": {"get": described("names", "List the objects.")},
             "/bytes/{name}": {
                 "parameters": [parameter("name", "path", "Any name.")],
-                "get": operation("read", "Read an object.", DONE, 404, 503),
-                "put": operation("write", "Write an object.", {201: {"description": "Done."}}, 408, 413, 503),
-                "delete": operation("delete", "Delete an object.", {204: {"description": "Done."}}, 404, 503),
+                "get": described("read", "Read an object."),
+                "put": described("write", "Write an object.", 201, requestBody=BYTES),
+                "delete": described("delete", "Delete an object.", 204),
             },
-            "/fail": {"get": operation("fail", "Raise an exception.", DONE)},
-        },
-        schemas={"ProbeSession": json_object()},
+            "/fail": {"get": described("fail", "Raise an exception.")},
+        }
     )
