@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.sample.support import Visitor, file_path
-from tests.sample.support import running_sample as running_service
+from tests.probe import path_of
+from tests.support.http import Visitor
 from tests.support.processes import wait_until
-from tests.support.service import Service
+from tests.support.service import Service, running_service
 
 MAX_LINE = 16 * 1024
 SEVERITIES = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
@@ -74,8 +74,8 @@ def test_every_line_of_a_life_is_one_record(tmp_path: Path) -> None:
             b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n",
             b'GET /"}{"severity":"ALERT" HTTP/1.1\r\nHost: a\r\nX: \x1b[31m\xff\r\n\r\n',
             b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-            b"PUT /api/files/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
-            b"PUT /api/files/a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nshort",
+            b"PUT /bytes/a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+            b"PUT /bytes/a HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nshort",
         ):
             send_raw(service.app_url, malformed)
         with socket.create_connection(("127.0.0.1", int(service.app_url.rpartition(":")[2].strip("/")))) as gone:
@@ -130,8 +130,8 @@ def test_a_secret_appears_nowhere_in_the_log(tmp_path: Path) -> None:
         }
         with Visitor(service.app_url) as visitor:
             visitor.ask("GET", f"/nowhere?token={CANARY}&X-Goog-Signature={CANARY}", headers=headers)
-            visitor.ask("POST", "/api/session/visits", f"password={CANARY}".encode(), headers)
-            visitor.ask("GET", "/api/session", headers=headers)
+            visitor.ask("POST", "/visits", f"password={CANARY}".encode(), headers)
+            visitor.ask("GET", "/session", headers=headers)
             visitor.ask("GET", "/end")
         send_raw(service.app_url, f"GET / HTTP/1.1\r\nAuthorization: Bearer {CANARY}\r\nBad Header\r\n\r\n".encode())
         access(service, "/end")
@@ -181,7 +181,7 @@ def test_text_is_for_a_person(tmp_path: Path) -> None:
 def test_an_upload_that_the_client_breaks_off_is_in_the_log(tmp_path: Path) -> None:
     with running_service(tmp_path) as service:
         with socket.create_connection(("127.0.0.1", int(service.app_url.rpartition(":")[2].strip("/")))) as gone:
-            head = f"PUT {file_path('half')} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+            head = f"PUT {path_of('half')} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
             gone.sendall(head.encode() + b"x" * 50_000)
         assert access(service, "/half")["httpRequest"]["status"] == 400
         service.terminate()

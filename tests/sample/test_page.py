@@ -13,9 +13,10 @@ import pytest
 
 from tests.sample.support import Visitor, running_sample, wait_for_account
 from tests.support.gcs import create_bucket, strict_gcs
+from tests.support.hold import metric
 from tests.support.http import Answer
 from tests.support.processes import freeze, wait_until
-from tests.support.raw import RawClient
+from tests.support.raw import RawClient, head
 from tests.support.redis import redis_server
 from tests.support.stacks import Stack
 
@@ -300,3 +301,24 @@ def test_the_figures_are_those_of_the_metrics(tmp_path: Path) -> None:
     assert seen["latency"][-1] == [None, seen["requests"]]
     counts = [count for _, count in seen["latency"]]
     assert counts == sorted(counts)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000000", "Transfer-Encoding: chunked"])
+def test_stalled_forms_leave_threads_for_the_rest(tmp_path: Path, framing: str) -> None:
+    """A form with files is a transfer before its first file has come."""
+
+    def begin_form() -> RawClient:
+        client = RawClient(service.app_url)
+        client.send(head("POST", "/forms/upload", "Content-Type: multipart/form-data; boundary=b", framing))
+        return client
+
+    with running_sample(tmp_path, THREADS="4", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
+        with begin_form(), begin_form():
+            wait_until("both places taken", lambda: metric(service, "server_transfers_busy") == 2)
+            for _ in range(3):
+                with begin_form() as refused:
+                    answer = refused.answer()
+                    assert (answer.status, answer.kind, answer.headers["Connection"]) == (503, "busy", "close")
+            with Visitor(service.app_url) as visitor:
+                assert visitor.ask("POST", "/api/session/visits").status == 200
+                assert visitor.put("a", b"x").kind == "busy"

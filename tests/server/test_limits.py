@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sample.support import Visitor, file_path
-from tests.sample.support import running_sample as running_service
+from tests.probe import path_of
+from tests.support.http import Visitor
 from tests.support.raw import RawClient, head
-from tests.support.service import Service
+from tests.support.service import Service, running_service
 
 CLOSE = "Connection: close"
 MOST = 1_000_000  # MAX_UPLOAD_BYTES
@@ -29,7 +29,7 @@ def client(service: Service) -> Iterator[RawClient]:
 
 
 def chunked(path: str) -> bytes:
-    return head("PUT", file_path(path), "Transfer-Encoding: chunked")
+    return head("PUT", path_of(path), "Transfer-Encoding: chunked")
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def chunked(path: str) -> bytes:
         ),
         pytest.param(head("POST", "/", "Transfer-Encoding: br"), 501, id="an unknown coding"),
         pytest.param(head("POST", "/", "Transfer-Encoding: chunked, identity"), 400, id="a coding after chunked"),
-        pytest.param(head("PUT", file_path("a"), "Expect: a-miracle", "Content-Length: 0"), 417, id="an expectation"),
+        pytest.param(head("PUT", path_of("a"), "Expect: a-miracle", "Content-Length: 0"), 417, id="an expectation"),
     ],
 )
 def test_what_is_no_request_is_told_so(client: RawClient, request_head: bytes, status: int) -> None:
@@ -86,7 +86,7 @@ def test_broken_chunks_are_refused_and_nothing_is_kept(service: Service, client:
     assert (answer.status, answer.kind, answer.headers["Connection"]) == (400, "cut-off", "close")
     assert client.wait_for_close() == b""
     with Visitor(service.app_url) as visitor:
-        assert visitor.get(file_path("broken")).status == 404
+        assert visitor.get(path_of("broken")).status == 404
 
 
 def test_chunks_are_taken_with_extensions_and_trailers(client: RawClient) -> None:
@@ -99,7 +99,7 @@ def test_chunks_are_taken_with_extensions_and_trailers(client: RawClient) -> Non
 
 def test_a_length_may_begin_with_zeros(client: RawClient) -> None:
     """RFC 9110 §8.6: any number of digits."""
-    client.send(head("PUT", file_path("a"), f"Content-Length: {5:030}") + b"hello")
+    client.send(head("PUT", path_of("a"), f"Content-Length: {5:030}") + b"hello")
     assert client.answer().json["size"] == 5
 
 
@@ -134,7 +134,7 @@ def test_a_client_may_ask_for_the_end_of_its_connection_among_other_options(clie
 
 def test_pipelined_requests_are_answered_in_order(client: RawClient) -> None:
     body = b'{"name": "Ada"}'
-    sign_in = head("PUT", "/api/session", "Content-Type: application/json", f"Content-Length: {len(body)}") + body
+    sign_in = head("PUT", "/session", "Content-Type: application/json", f"Content-Length: {len(body)}") + body
     requests = [head("GET", "/api/instance"), sign_in, head("GET", "/nowhere"), head("HEAD", "/"), head("GET", "/")]
     for _ in range(20):
         client.send(b"".join(requests))
@@ -156,7 +156,7 @@ def test_a_pipelined_request_that_comes_in_two_parts_is_answered(client: RawClie
 def test_a_small_body_that_is_expected_is_asked_for(client: RawClient) -> None:
     for _ in range(2):
         expecting = head(
-            "PUT", "/api/session", "Content-Type: application/json", "Content-Length: 15", "Expect: 100-continue"
+            "PUT", "/session", "Content-Type: application/json", "Content-Length: 15", "Expect: 100-continue"
         )
         client.send(expecting)
         assert client.answer().status == 100
@@ -166,7 +166,7 @@ def test_a_small_body_that_is_expected_is_asked_for(client: RawClient) -> None:
 
 @pytest.mark.parametrize("length", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
 def test_a_large_body_that_is_expected_is_asked_for(client: RawClient, length: str) -> None:
-    client.send(head("PUT", file_path("large"), length, "Expect: 100-continue"))
+    client.send(head("PUT", path_of("large"), length, "Expect: 100-continue"))
     assert client.answer().status == 100
     body = b"x" * 100_000
     client.send(b"186a0\r\n" + body + b"\r\n0\r\n\r\n" if "chunked" in length else body)
@@ -175,7 +175,7 @@ def test_a_large_body_that_is_expected_is_asked_for(client: RawClient, length: s
 
 @pytest.mark.parametrize("length", [MOST + 1, 10**18, 10**40], ids=["by one", "by far", "beyond any"])
 def test_a_body_that_is_too_large_is_refused_before_it_is_sent(client: RawClient, length: int) -> None:
-    client.send(head("PUT", file_path("huge"), f"Content-Length: {length}", "Expect: 100-continue"))
+    client.send(head("PUT", path_of("huge"), f"Content-Length: {length}", "Expect: 100-continue"))
     answer = client.answer()
     assert (answer.status, answer.headers["Connection"]) == (413, "close")
     assert client.wait_for_close() == b""
@@ -183,7 +183,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(client: RawClient
 
 def test_an_old_clients_expectation_is_passed_over(service: Service, client: RawClient) -> None:
     """RFC 9110 §10.1.1: no 100 to an HTTP/1.0 client."""
-    client.send(b"PUT /api/session HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 15\r\n")
+    client.send(b"PUT /session HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 15\r\n")
     client.send(b"Expect: 100-continue\r\n\r\n")
     with Visitor(service.app_url) as other:
         assert other.get("/health").status == 200  # so the head, which came before, was read
@@ -216,7 +216,7 @@ def test_a_body_that_nobody_reads_does_not_cost_the_next_request(client: RawClie
 )
 def test_a_body_that_nobody_wants_is_not_waited_for(client: RawClient, length: str) -> None:
     """Waiting for it, only to throw it away, would hold a thread."""
-    client.send(head("POST", "/api/session/visits", length))
+    client.send(head("POST", "/visits", length))
     answer = client.answer()
     assert (answer.status, answer.headers["Connection"]) == (200, "close")
     assert client.wait_for_close() == b""
@@ -225,7 +225,7 @@ def test_a_body_that_nobody_wants_is_not_waited_for(client: RawClient, length: s
 def test_a_refused_body_that_is_still_coming_does_not_cost_the_answer(client: RawClient) -> None:
     """The client sends on before it reads, more than the system would hold for it: closed at once, it would get a reset
     instead of the 413."""
-    client.send(head("PUT", file_path("huge"), f"Content-Length: {MOST * 20}"))
+    client.send(head("PUT", path_of("huge"), f"Content-Length: {MOST * 20}"))
     for _ in range(200):
         client.send(b"x" * (MOST // 10))
     assert client.answer().status == 413

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.sample.support import Visitor, file_path
-from tests.sample.support import running_sample as running_service
+from tests.probe import path_of
+from tests.support.http import Visitor
 from tests.support.processes import wait_until
 from tests.support.redis import redis_server
-from tests.support.service import Service
+from tests.support.service import Service, running_service
 
 RESTARTS = int(os.environ.get("SEATRIAL_RESTARTS", "20"))
 DELAY = 1.0  # SHUTDOWN_DELAY, seconds
@@ -66,7 +66,7 @@ class Load:
     def keep_alive(self) -> Iterator[int]:
         with Visitor(self.url) as visitor:
             while True:
-                yield visitor.ask("POST", "/api/session/visits").status
+                yield visitor.ask("POST", "/visits").status
 
     def new_connection(self) -> Iterator[int]:
         while True:
@@ -81,7 +81,7 @@ class Load:
 
         with Visitor(self.url) as visitor:
             while True:
-                yield visitor.ask("PUT", file_path("a"), body(), {"Content-Length": str(UPLOAD)}).status
+                yield visitor.ask("PUT", path_of("a"), body(), {"Content-Length": str(UPLOAD)}).status
 
     def slow(self) -> Iterator[int]:
         """A head that comes in pieces."""

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.sample.support import Visitor, file_path
-from tests.sample.support import running_sample as running_service
+from tests.probe import path_of
+from tests.support.http import Visitor
 from tests.support.processes import accepts_connections, wait_until
-from tests.support.service import Record, Service
+from tests.support.service import Record, Service, running_service
 
 
 def connect(service: Service) -> socket.socket:
@@ -25,7 +25,7 @@ def connect(service: Service) -> socket.socket:
 def begin_upload(service: Service, name: str, length: int, first: bytes) -> socket.socket:
     """A PUT whose body has only begun."""
     client = connect(service)
-    client.sendall(f"PUT {file_path(name)} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode() + first)
+    client.sendall(f"PUT {path_of(name)} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n".encode() + first)
     return client
 
 
@@ -106,7 +106,7 @@ def test_a_request_that_outlives_the_grace_is_cut_and_logged(tmp_path: Path) -> 
         client.close()
         record = service.wait_for(lambda r: r["message"].startswith("cut after SHUTDOWN_GRACE"))
     assert record["severity"] == "ERROR"
-    assert file_path("slow") in record["message"]
+    assert path_of("slow") in record["message"]
     assert service.stderr == b""
     assert not list((tmp_path / "files").rglob("*slow*"))
 

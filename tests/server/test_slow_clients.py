@@ -13,22 +13,22 @@ from pathlib import Path
 import pytest
 
 from service.http.transfer_slots import SMALL
-from tests.sample.support import Visitor, file_path
-from tests.sample.support import running_sample as running_service
+from tests.probe import path_of
 from tests.support.hold import active, metric
+from tests.support.http import Visitor
 from tests.support.processes import freeze, wait_until
 from tests.support.raw import RawClient, head
-from tests.support.service import Service
+from tests.support.service import Service, running_service
 
 BEGINNINGS = {
     "half a request line": b"GET /api/inst",
     "half a head": b"GET /api/instance HTTP/1.1\r\nHost: a\r\nX-More: ",
-    "half a body": head("PUT", "/api/session", "Content-Type: application/json", "Content-Length: 20") + b'{"name',
+    "half a body": head("PUT", "/session", "Content-Type: application/json", "Content-Length: 20") + b'{"name',
     "half a body, zeros before its length": head(
-        "PUT", "/api/session", "Content-Type: application/json", f"Content-Length: {20:020}"
+        "PUT", "/session", "Content-Type: application/json", f"Content-Length: {20:020}"
     )
     + b'{"name',
-    "expects, then nothing": head("PUT", file_path("a"), "Content-Length: 20", "Expect: 100-continue"),
+    "expects, then nothing": head("PUT", path_of("a"), "Content-Length: 20", "Expect: 100-continue"),
     "nothing": b"",
 }
 LARGE = 1_000_000  # bytes
@@ -49,7 +49,7 @@ def slow_clients(service: Service, number: int) -> Iterator[list[RawClient]]:
 def begin_upload(service: Service, name: str) -> RawClient:
     """A PUT that holds a thread: too large to be waited for, and only begun."""
     client = RawClient(service.app_url)
-    client.send(head("PUT", file_path(name), f"Content-Length: {LARGE}") + b"x" * 100_000)
+    client.send(head("PUT", path_of(name), f"Content-Length: {LARGE}") + b"x" * 100_000)
     return client
 
 
@@ -60,7 +60,7 @@ def test_slow_heads_and_bodies_cost_no_thread(tmp_path: Path) -> None:
             for _ in range(20):
                 with Visitor(service.app_url) as visitor:
                     assert visitor.get("/api/instance").status == 200
-                    assert visitor.ask("POST", "/api/session/visits").status == 200
+                    assert visitor.ask("POST", "/visits").status == 200
             wait_until("no thread held", lambda: active(service) == 0)
 
 
@@ -170,7 +170,7 @@ def test_an_upload_below_the_least_rate_is_ended(tmp_path: Path) -> None:
     """A byte every 50 ms is no stall, but it is too slow."""
     with running_service(tmp_path, IO_TIMEOUT="2s", MIN_TRANSFER_RATE="100KiB") as service:
         with RawClient(service.app_url) as client:
-            client.send(head("PUT", file_path("a"), f"Content-Length: {LARGE}"))
+            client.send(head("PUT", path_of("a"), f"Content-Length: {LARGE}"))
             over = threading.Event()
 
             def drip() -> None:
@@ -191,19 +191,18 @@ def test_an_upload_below_the_least_rate_is_ended(tmp_path: Path) -> None:
 def test_a_download_that_nobody_reads_is_ended(tmp_path: Path) -> None:
     with running_service(tmp_path, IO_TIMEOUT="500ms", THREADS="3") as service, Visitor(service.app_url) as visitor:
         assert visitor.put("a", b"x" * 20_000_000).status == 201
-        cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
         with RawClient(service.app_url, receive_buffer=4096) as client:
-            client.send(head("GET", file_path("a"), f"Cookie: {cookie}"))
+            client.send(head("GET", path_of("a")))
             gone = service.wait_for(
                 lambda r: (
                     r.get("httpRequest", {}).get("requestMethod") == "GET"
-                    and r["httpRequest"]["requestUrl"].endswith(file_path("a"))
+                    and r["httpRequest"]["requestUrl"].endswith(path_of("a"))
                 )
             )
             assert int(gone["httpRequest"]["responseSize"]) < 20_000_000
             wait_until("the thread free", lambda: active(service) == 0)
             # The only place for a transfer is free again too.
-            assert visitor.get(file_path("a")).body == b"x" * 20_000_000
+            assert visitor.get(path_of("a")).body == b"x" * 20_000_000
 
 
 def test_clients_that_ask_on_and_read_nothing_hold_no_thread(tmp_path: Path) -> None:
@@ -237,9 +236,8 @@ def test_a_download_below_the_least_rate_is_ended(tmp_path: Path) -> None:
     settings = {"IO_TIMEOUT": "3s", "MIN_TRANSFER_RATE": "10MiB"}
     with running_service(tmp_path, settings) as service, Visitor(service.app_url) as visitor:
         assert visitor.put("a", b"x" * 20_000_000).status == 201
-        cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
         with RawClient(service.app_url, receive_buffer=128 * 1024) as client:
-            client.send(head("GET", file_path("a"), f"Cookie: {cookie}"))
+            client.send(head("GET", path_of("a")))
             over = threading.Event()
 
             def sip() -> None:
@@ -263,25 +261,23 @@ def test_small_answers_that_nobody_reads_hold_no_thread(tmp_path: Path, segment:
     with running_service(tmp_path, THREADS="3", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
         with Visitor(service.app_url) as visitor, contextlib.ExitStack() as stack:
             assert visitor.put("small", b"x" * SMALL).status == 201
-            cookie = f"Cookie: session={visitor.cookies['session']}"
             for _ in range(6):
                 client = stack.enter_context(RawClient(service.app_url, receive_buffer=2048, segment=segment))
-                client.send(head("GET", file_path("small"), cookie))
+                client.send(head("GET", path_of("small")))
             wait_until("all served", lambda: answers(service, "/small", 200) == 6)
             wait_until("no thread held", lambda: active(service) == 0)
 
 
 def test_large_answers_that_nobody_reads_leave_threads_for_the_rest(tmp_path: Path) -> None:
-    """A listing is as long as the visitor's names: it is a transfer, too."""
-    path = "/api/files?limit=1000"
+    """A listing is as long as its names: it is a transfer, too."""
+    path = "/bytes"
     with running_service(tmp_path, THREADS="3", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
         with Visitor(service.app_url) as visitor, contextlib.ExitStack() as stack:
             for number in range(1000):
                 assert visitor.put(f"{number:03}".ljust(255, "n"), b"x").status == 201
-            cookie = f"Cookie: session={visitor.cookies['session']}"
             for _ in range(2):
                 client = stack.enter_context(RawClient(service.app_url, receive_buffer=2048, segment=88))
-                client.send(head("GET", path, cookie))
+                client.send(head("GET", path))
             wait_until("one has no place", lambda: answers(service, path, 503) == 1)
             wait_until("the other holds its thread", lambda: active(service) == 1)
             assert visitor.get("/api/instance").status == 200
@@ -292,27 +288,6 @@ def answers(service: Service, ending: str, status: int) -> int:
     """How many requests were answered so, by the log."""
     found = [record.get("httpRequest", {}) for record in service.log]
     return sum(r.get("requestUrl", "").endswith(ending) and r["status"] == status for r in found)
-
-
-@pytest.mark.parametrize("framing", [f"Content-Length: {LARGE}", "Transfer-Encoding: chunked"])
-def test_stalled_forms_leave_threads_for_the_rest(tmp_path: Path, framing: str) -> None:
-    """A form with files is a transfer before its first file has come."""
-
-    def begin_form() -> RawClient:
-        client = RawClient(service.app_url)
-        client.send(head("POST", "/forms/upload", "Content-Type: multipart/form-data; boundary=b", framing))
-        return client
-
-    with running_service(tmp_path, THREADS="4", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
-        with begin_form(), begin_form():
-            wait_until("both places taken", lambda: metric(service, "server_transfers_busy") == 2)
-            for _ in range(3):
-                with begin_form() as refused:
-                    answer = refused.answer()
-                    assert (answer.status, answer.kind, answer.headers["Connection"]) == (503, "busy", "close")
-            with Visitor(service.app_url) as visitor:
-                assert visitor.ask("POST", "/api/session/visits").status == 200
-                assert visitor.put("a", b"x").kind == "busy"
 
 
 def test_stalled_uploads_leave_threads_for_the_rest(tmp_path: Path) -> None:
@@ -327,7 +302,7 @@ def test_stalled_uploads_leave_threads_for_the_rest(tmp_path: Path) -> None:
                     assert answer.headers["Connection"] == "close"  # its body was not read
                 with Visitor(service.app_url) as visitor:
                     assert visitor.get("/api/instance").status == 200
-                    assert visitor.ask("POST", "/api/session/visits").status == 200
+                    assert visitor.ask("POST", "/visits").status == 200
             for client in (first, second):
                 client.send(b"x" * (LARGE - 100_000))
                 assert client.answer().status == 201

@@ -2,11 +2,8 @@
 that says what to do, and an exit code."""
 
 import os
-import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 import tomllib
 from pathlib import Path
@@ -14,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from service.settings import setting_fields
-from tests.sample.support import Visitor, file_path
-from tests.sample.support import running_sample as running_service
+from tests.probe import path_of
+from tests.support.http import Visitor
 from tests.support.processes import free_port, wait_until
 from tests.support.redis import redis_server
-from tests.support.service import Record, Service
+from tests.support.service import Record, Service, running_service
 
 SECRET = "correct-horse-battery"
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> Service:
     """The service, when it has ended by itself."""
-    with running_service(folder, settings, wait=False, arguments=arguments) as service:
+    with running_service(folder, settings, module="service", wait=False, arguments=arguments) as service:
         service.process.wait(60)
         service.wait_for_end()
     assert service.stderr == b""
@@ -67,7 +64,7 @@ def test_an_address_that_is_not_here_is_named(tmp_path: Path) -> None:
 def test_told_to_end_while_it_starts_it_ends(tmp_path: Path, asked: signal.Signals) -> None:
     """At whatever moment of the start: the imports take most of it."""
     for wait in (0.05, 0.1, 0.2, 0.3, 0.4):
-        with running_service(tmp_path, {}, wait=False) as service:
+        with running_service(tmp_path, module="service", wait=False) as service:
             wait_until("Python has begun", lambda: handles(service.process.pid, asked))
             time.sleep(wait)  # the moments between are what is tested
             service.process.send_signal(asked)
@@ -218,33 +215,11 @@ def without_libraries(folder: Path, *names: str) -> str:
     return str(folder / "missing")
 
 
-def test_without_the_sample_and_its_line_the_service_serves(tmp_path: Path) -> None:
-    """What a fork deletes: the folder, and its name in FEATURES."""
-    shutil.copytree("service", tmp_path / "service")
-    shutil.rmtree(tmp_path / "service" / "sample")
-    package = tmp_path / "service" / "__init__.py"
-    text = package.read_text()
-    assert text.count('"service.sample",') == 1
-    package.write_text(text.replace('"service.sample",', ""))
-    code = (
-        "from service import create_app, feature_settings; from service.settings import load, setting_fields;"
-        f"app = create_app(load({{'SESSION_URL': 'memory://', 'STORAGE_URL': 'file://{tmp_path}'}}));"
-        "assert not feature_settings() and 'MAX_FILES' not in setting_fields();"
-        "print([app.test_client().get(path, headers={'Accept': 'text/html'}).status_code"
-        " for path in ('/', '/api/instance', '/openapi.json', '/api/session')]);"
-        "print(sorted(app.extensions['service'].openapi.document['paths']))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=True, text=True)
-    statuses, paths = done.stdout.splitlines()[-2:]
-    assert statuses == "[404, 200, 200, 404]"
-    assert paths == "['/api/instance', '/health', '/openapi.json', '/ready']"
-
-
 def test_a_fork_needs_only_the_libraries_of_its_stores(tmp_path: Path) -> None:
     path = without_libraries(tmp_path, "redis", "hiredis", "pymemcache", "google", "urllib3", "requests")
     with running_service(tmp_path, PYTHONPATH=path) as service, Visitor(service.app_url) as visitor:
         assert visitor.put("a", b"x").status == 201
-        assert visitor.get(file_path("a")).body == b"x"
+        assert visitor.get(path_of("a")).body == b"x"
 
 
 @pytest.mark.parametrize(

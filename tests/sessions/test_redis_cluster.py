@@ -11,10 +11,10 @@ from service.sessions import open_store
 from service.sessions.redis_sessions import PREFIX
 from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreUnavailable
 from service.settings import load
-from tests.sample.support import Visitor
-from tests.sample.support import running_sample as running_service
+from tests.support.http import Visitor
 from tests.support.processes import wait_until
 from tests.support.redis_cluster import RedisCluster, redis_cluster
+from tests.support.service import running_service
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +126,10 @@ def test_the_service_serves_visitors_from_a_cluster(cluster: RedisCluster, tmp_p
     with running_service(tmp_path, SESSION_URL=cluster.url, SESSION_TIMEOUT="5s") as service:
         visitors = [Visitor(service.app_url) for _ in range(12)]
         for visitor in visitors:
-            assert visitor.ask("POST", "/api/session/visits").json == {"visits": 1}
-            assert visitor.ask("PUT", "/api/session", name="Ada").status == 200
-            assert visitor.ask("POST", "/api/session/visits").json == {"visits": 2}
-            assert visitor.get("/api/session").json["name"] == "Ada"
+            assert visitor.ask("POST", "/visits").json == {"visits": 1}
+            assert visitor.ask("PUT", "/session", name="Ada").status == 200
+            assert visitor.ask("POST", "/visits").json == {"visits": 2}
+            assert visitor.get("/session").json["name"] == "Ada"
             visitor.close()
         assert not [record for record in service.log if record["severity"] in ("WARNING", "ERROR")]
 
