@@ -13,7 +13,7 @@ ROWS ?=
 # Test files that need Redis, Memcached, nginx, Prometheus or the Cloud Storage emulator: `make check` leaves them out.
 NEED_SERVERS := \
   tests/metrics/{test_life,test_scrape}.py \
-  tests/ops/test_liveness.py \
+  tests/ops/{test_life_stores,test_liveness}.py \
   tests/sample/{test_cost,test_files,test_life_killed,test_life_stores,test_page,test_visitor}.py \
   tests/server/{test_shutdown_load,test_start}.py \
   tests/sessions/{test_faults,test_interface,test_redis_cluster,test_redis_cluster_changes}.py \

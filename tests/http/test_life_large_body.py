@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.sample.support import Visitor, file_path, running_sample
+from tests.probe import path_of
 from tests.support.gcs import create_bucket, strict_gcs
-from tests.support.service import Service
+from tests.support.http import Visitor
+from tests.support.service import Service, running_service
 
 GIB = 2**30
 BLOCK = bytes(range(256)) * 4096  # 1 MiB
@@ -41,22 +42,21 @@ def test_a_gib_goes_up_and_down_in_bounded_memory(tmp_path: Path) -> None:
     with strict_gcs(tmp_path) as gcs:
         create_bucket(gcs.url, "files")
         settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": gcs.url, "STORAGE_TIMEOUT": "60s"}
-        with running_sample(tmp_path, settings) as service, Visitor(service.app_url, timeout=120) as visitor:
+        with running_service(tmp_path, settings) as service, Visitor(service.app_url, timeout=120) as visitor:
             visitor.put("small", b"x" * 1_000_000)
-            visitor.get(file_path("small"))
+            visitor.get(path_of("small"))
             at_rest, on_disk = peak(service), written(service)
 
             def body() -> Iterator[bytes]:
                 for _ in range(GIB // len(BLOCK)):
                     yield BLOCK
 
-            answer = visitor.ask("PUT", file_path("large"), body(), {"Content-Length": str(GIB)})
+            answer = visitor.ask("PUT", path_of("large"), body(), {"Content-Length": str(GIB)})
             assert (answer.status, answer.json["size"]) == (201, GIB)
             after_upload = peak(service)
 
             connection = http.client.HTTPConnection(urlsplit(service.app_url).netloc, timeout=120)
-            cookie = "; ".join(f"{name}={value}" for name, value in visitor.cookies.items())
-            connection.request("GET", file_path("large"), headers={"Cookie": cookie})
+            connection.request("GET", path_of("large"))
             response = connection.getresponse()
             digest, expected = hashlib.sha256(), hashlib.sha256()
             while block := response.read(len(BLOCK)):
