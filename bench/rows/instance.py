@@ -37,7 +37,7 @@ def measure(context: Context) -> Iterator[Figure]:
         for name, of in loads.items()
         for what in ("rate", "share", "p99")
     }
-    goals = {"hello": ("bare Flask hello", 0.92), "exporter": ("prometheus-flask-exporter, JSON log", 1.15)}
+    goals = {"hello": ("bare Flask hello", 0.70), "exporter": ("prometheus-flask-exporter, JSON log", 1.25)}
     for name, (rival, bound) in goals.items():
         yield Figure(
             "instance", f"GET {PATH}", rival, "requests/s of a core", found["ours"], found[name], Goal(bound), more=more
