@@ -185,28 +185,6 @@ def test_a_health_check_makes_few_system_calls(service: Service) -> None:
     assert each["sendto"] <= 2
 
 
-def test_a_small_response_is_two_writes_and_one_line_of_the_log(service: Service) -> None:
-    calls: Counter[str] = Counter()
-    (worker,) = service.workers
-    with RawClient(service.app_url) as client:
-
-        def ask() -> None:
-            client.send(head("GET", "/api/instance"))
-            assert client.answer().status == 200
-
-        for _ in range(20):
-            ask()
-        with traced(worker, calls):
-            for _ in range(REQUESTS):
-                ask()
-    each = {name: count / REQUESTS for name, count in calls.items() if count >= REQUESTS / 2}
-    print(f"GET /api/instance: {each}")
-    assert calls["sendto"] == 2 * REQUESTS  # headers and body
-    # Its line, and a number that wakes the main thread.
-    assert calls["write"] <= 2 * REQUESTS
-    assert calls["recvfrom"] <= 2 * REQUESTS
-
-
 def in_process(folder: Path) -> Callable[[], None]:
     """``GET /api/instance`` without a socket."""
     environ = {"SESSION_URL": "memory://", "STORAGE_URL": f"file://{folder}", "COOKIE_SECURE": "false"}
