@@ -30,7 +30,7 @@ TITLE = "Seatrial"
 
 # What this service does. A feature is a package with ``register(app, parts)``; where it has settings of its own, its
 # module ``settings`` names their dataclass ``FEATURE_SETTINGS``. A fork deletes the sample: its folder, and it here.
-FEATURES = ("service.sample",)
+FEATURES: tuple[str, ...] = ("service.sample",)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import service
 from scripts import settings_page
 from service import feature_settings
 from service import setting_parsers as parse
@@ -162,8 +163,10 @@ def test_an_empty_value_is_as_good_as_none() -> None:
     assert load(GOOD | {"PORT": "", "READY_REQUIRES": ""}).port == 8080
 
 
-def test_the_settings_page_is_fresh() -> None:
-    assert settings_page.PAGE.read_text() == settings_page.page()
+def test_the_settings_page_is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service's own settings. Those of features come after them; ``make lint`` compares the whole page."""
+    monkeypatch.setattr(service, "FEATURES", ())
+    assert settings_page.PAGE.read_text().startswith(settings_page.page())
 
 
 def test_every_setting_says_what_it_means() -> None:
