@@ -12,6 +12,7 @@ ROWS ?=
 
 # Test files that need Redis, Memcached, nginx, Prometheus or the Cloud Storage emulator: `make check` leaves them out.
 NEED_SERVERS := \
+  tests/http/test_forms.py \
   tests/metrics/{test_life,test_scrape}.py \
   tests/ops/{test_life_stores,test_liveness}.py \
   tests/sample/{test_cost,test_files,test_life_killed,test_life_stores,test_page,test_visitor}.py \

@@ -7,6 +7,7 @@
 - ``GET /session`` reads it, ``PUT /session {"name": "Ada"}`` signs in (a new id), ``DELETE /session`` signs out
 - ``PUT``, ``GET``, ``DELETE /bytes/<name>`` write, read and delete an object, streamed both ways; everybody shares them
 - ``GET /bytes`` asks the object store for a listing
+- ``POST /forms/any`` takes a form: the files become objects, the fields come back
 - ``GET /fail`` raises an exception
 """
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from flask import Flask, Response, request
 
 from service import Parts, sessions
-from service.http import request_body
+from service.http import forms, request_body
 from service.http.errors import Problem
 from service.http.openapi import TEXT, Json, json_object, operation, parameter
 from service.http.transfer_slots import SMALL, LargeResponse
@@ -82,6 +82,20 @@ def register(app: Flask, parts: Parts) -> None:
         page = storage.list(FOLDER, page_token=None, limit=1000)
         return {"names": [info.key.removeprefix(FOLDER) for info in page.objects]}
 
+    def form() -> dict[str, Any]:
+        if request.mimetype == "application/x-www-form-urlencoded":
+            return forms.fields()
+        found: dict[str, Any] = {}
+        with parts.transfers.take():
+            for part in forms.parts(limit):
+                if isinstance(part, tuple):
+                    found[part[0]] = part[1]
+                else:
+                    chunks = forms.at_most(part.chunks, limit)
+                    info = storage.put(FOLDER + part.name, chunks, content_type="text/plain", generation=None)
+                    found[part.name] = info.size
+        return found
+
     def fail() -> NoReturn:
         raise RuntimeError("the probe fails, as it was asked to")
 
@@ -95,6 +109,7 @@ def register(app: Flask, parts: Parts) -> None:
         ("GET", "/bytes/<name>", read),
         ("DELETE", "/bytes/<name>", delete),
         ("GET", "/bytes", names),
+        ("POST", "/forms/any", form),
         ("GET", "/fail", fail),
     ]
     for method, path, view in views:
