@@ -1,14 +1,8 @@
 """Sessions in one Redis or Valkey (5 or later), one hash a session. The rules run in the server: redis_scripts.py."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-from service.sessions.redis_connection import RedisServer, connection_options, evaluate
-from service.sessions.redis_scripts import Script
-from service.sessions.redis_sessions import PREFIX, RedisSessions
+from service.sessions.redis_connection import connection_options
+from service.sessions.redis_sessions import RedisServer, RedisSessions
 from service.sessions.rules import Limits
-
-T = TypeVar("T")
 
 
 class RedisStore(RedisSessions):
@@ -19,16 +13,6 @@ class RedisStore(RedisSessions):
     def __init__(
         self, *, url: str, timeout: float, idle_lifetime: float, absolute_lifetime: float, max_bytes: int, **login: str
     ) -> None:
-        super().__init__(Limits(idle_lifetime, absolute_lifetime, max_bytes))
-        self._server = RedisServer(timeout=timeout, **connection_options(url, **login))
-
-    def close(self) -> None:
-        self._server.close()
-
-    def _run(
-        self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
-    ) -> T:
-        names = [PREFIX + key for key in keys]
-        return self._server.call(
-            lambda connection: understand(evaluate(connection, script, names, *arguments)), probe=probe
-        )
+        server = RedisServer(timeout=timeout, **connection_options(url, **login))
+        super().__init__(Limits(idle_lifetime, absolute_lifetime, max_bytes), server.run)
+        self.close = server.close

@@ -14,9 +14,18 @@ from typing import Any, TypeVar
 from redis.exceptions import AskError, MovedError
 
 from service.sessions.deadline import remaining, within
-from service.sessions.redis_connection import RedisServer, ask, connection_options, evaluate
-from service.sessions.redis_scripts import DELETE, LIVE, READ, Script
-from service.sessions.redis_sessions import PREFIX, RedisSessions, fields_of, record_of, refusal
+from service.sessions.redis_connection import connection_options
+from service.sessions.redis_scripts import DELETE, READ, Script
+from service.sessions.redis_sessions import (
+    PREFIX,
+    RedisServer,
+    RedisSessions,
+    ask,
+    evaluate,
+    fields_of,
+    record_of,
+    refusal,
+)
 from service.sessions.rules import Limits, changed
 from service.sessions.store import Applied, Change, Record, Refusal, StoreUnavailable
 
@@ -27,9 +36,7 @@ REDIRECTS = 5  # in one call; a cluster at rest needs none
 REFRESH_PAUSE = 0.5  # seconds from one question for the map to the next, while there is an old one
 
 # A session with another key's content. ARGV: idle and absolute lifetime (ms), then its fields, "created" among them.
-COPY = Script(
-    LIVE
-    + """
+COPY = Script("""
 redis.call('HSET', key, 'moved', '1')
 redis.call('DEL', key)
 local created
@@ -39,21 +46,17 @@ for i = 3, #ARGV, 2 do
 end
 slide(key, created)
 return 'ok'
-"""
-)
+""")
 
 # The session has another key now, if nobody wrote to it since. ARGV: idle and absolute lifetime (ms), the version that
 # was copied. "ok", "gone", "moved", or "conflict" where somebody did.
-MARK = Script(
-    LIVE
-    + """
+MARK = Script("""
 if fields.moved then return 'moved' end
 if not fields.created then return 'gone' end
 if fields.version ~= ARGV[3] then return 'conflict' end
 leave_mark()
 return 'ok'
-"""
-)
+""")
 
 
 class RedisClusterStore(RedisSessions):
@@ -67,13 +70,14 @@ class RedisClusterStore(RedisSessions):
     def __init__(
         self, *, url: str, timeout: float, idle_lifetime: float, absolute_lifetime: float, max_bytes: int, **login: str
     ) -> None:
-        super().__init__(Limits(idle_lifetime, absolute_lifetime, max_bytes))
+        super().__init__(Limits(idle_lifetime, absolute_lifetime, max_bytes), self._find_and_run)
         self._timeout = timeout
         options = connection_options(url.replace("+cluster", "", 1), **login)
         self._nodes = _Nodes(
             (options["host"], options["port"]),
             lambda host, port: RedisServer(timeout=timeout, **options | {"host": host, "port": port}),
         )
+        self.close = self._nodes.close
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
         """A new key costs three round trips: it is in another slot, and no script can write to both."""
@@ -82,21 +86,18 @@ class RedisClusterStore(RedisSessions):
         with within(self._timeout):
             return self._move(key, change.new_key, change)
 
-    def close(self) -> None:
-        self._nodes.close()
-
     def _move(self, key: str, new_key: str, change: Change) -> Applied | Refusal:
         """Copy, then leave a mark at the old key if nobody wrote there meanwhile; else again.
 
         A crash between the two leaves the old session as it was, and a copy under a key that nobody knows.
         """
 
-        def understand(reply: Any) -> tuple[dict[bytes, bytes], Record] | None:
-            record = record_of(reply)
-            return None if record is None else (fields_of(reply), record)
+        def understand(reply: Any) -> tuple[dict[bytes, bytes], Record | None] | None:
+            return None if reply is None else (fields_of(reply), record_of(reply))
 
+        old_name, new_name = PREFIX + key, PREFIX + new_key
         while True:
-            found = self._run(READ, [key], *self._lifetimes, understand=understand)
+            found = self._run(READ, [old_name], *self._lifetimes, understand=understand)
             if found is None:
                 # A change of nothing tells whether it was moved or is gone.
                 result = self.apply(key, Change())
@@ -111,20 +112,20 @@ class RedisClusterStore(RedisSessions):
             copy |= {f"v:{name}": value for name, value in new.values.items()}
             copy |= {f"n:{name}": number for name, number in new.counters.items()}
             flat = [part for field in copy.items() for part in field]
-            self._run(COPY, [new_key], *self._lifetimes, *flat, understand=refusal)
-            why_not = self._run(MARK, [key], *self._lifetimes, fields[b"version"], understand=refusal)
+            self._run(COPY, [new_name], *self._lifetimes, *flat, understand=refusal)
+            why_not = self._run(MARK, [old_name], *self._lifetimes, fields[b"version"], understand=refusal)
             if why_not is None:
                 return Applied(new.counters)
             if why_not is not Refusal.CONFLICT:
-                self._run(DELETE, [new_key], *self._lifetimes, understand=refusal)
+                self._run(DELETE, [new_name], *self._lifetimes, understand=refusal)
                 return why_not
 
-    def _run(
+    def _find_and_run(
         self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
     ) -> T:
         try:
             with within(self._timeout):
-                return self._follow(script, PREFIX + keys[0], *arguments, understand=understand, probe=probe)
+                return self._follow(script, keys[0], *arguments, understand=understand, probe=probe)
         except StoreUnavailable:
             self._nodes.is_in_doubt = True
             raise
@@ -134,23 +135,23 @@ class RedisClusterStore(RedisSessions):
     def _follow(self, script: Script, name: str, *arguments: Any, understand: Callable[[Any], T], probe: bool) -> T:
         run = evaluate
 
-        def attempt(connection: Any) -> T | AskError:
-            try:
-                return understand(run(connection, script, [name], *arguments))
-            except AskError as elsewhere:  # MOVED too
-                return elsewhere
+        def attempt(connection: Any) -> T:
+            return understand(run(connection, script, [name], *arguments))
 
         server = self._nodes.of(name)
         for _ in range(REDIRECTS):
-            outcome = server.call(attempt, probe=probe)
-            if not isinstance(outcome, AskError):
-                return outcome
-            if isinstance(outcome, MovedError):
+            try:
+                return server.call(attempt, probe=probe)
+            except StoreUnavailable as error:
+                redirect = error.__cause__
+                if not isinstance(redirect, AskError):  # MovedError is one, too
+                    raise
+            if isinstance(redirect, MovedError):
                 self._nodes.is_in_doubt = True
                 run = evaluate
             else:  # this key only, while its slot is moved
                 run = _evaluate_asking
-            server = self._nodes.at(_host(outcome.host, server.host), outcome.port)
+            server = self._nodes.at(_host(redirect.host, server.host), redirect.port)
         raise StoreUnavailable(f"{server.where} sends us round in circles")
 
 

@@ -8,28 +8,13 @@ The first write of each script is one that a full server refuses (HSET): a scrip
 through, so none stops half-way.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
 from hashlib import sha1
 
 from service.sessions.store import MOVED_SECONDS
 
-
-@dataclass(frozen=True)
-class Script:
-    """A Lua script."""
-
-    text: str
-
-    @cached_property
-    def sha(self) -> str:
-        """The name that EVALSHA knows it by."""
-        return sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
 # How every script begins: what it knows of the session, in ``fields``, and what it may do to it.
-LIVE = f"local remember = {MOVED_SECONDS * 1000}\n"
-LIVE += """
+_BEGINNING = f"local remember = {MOVED_SECONDS * 1000}\n"
+_BEGINNING += """
 local key = KEYS[1]
 local idle, absolute = tonumber(ARGV[1]), tonumber(ARGV[2])
 local time = redis.call('TIME')
@@ -56,24 +41,28 @@ for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
 if fields.created and tonumber(fields.created) + absolute <= now then fields = {} end
 """
 
+
+class Script:
+    """A Lua script: its ``text``, and ``sha``, by which EVALSHA knows it."""
+
+    def __init__(self, steps: str) -> None:
+        self.text = _BEGINNING + steps
+        self.sha = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
 # KEYS: the session. ARGV: idle and absolute lifetime (ms). The fields, flat, with "expires" (ms) last; or nil.
-READ = Script(
-    LIVE
-    + """
+READ = Script("""
 if not fields.created then return nil end
 flat[#flat + 1] = 'expires'
 flat[#flat + 1] = slide(key, fields.created)
 return flat
-"""
-)
+""")
 
 # KEYS: the session and, if it is to move, its new key. ARGV: idle and absolute lifetime (ms), max_bytes, create (0, 1),
 # then the parts of the change, each begun with how many there are: delete (name), set (name, value), expect, put (name,
 # number), add (name, amount, limit).
 # {"ok", counter, number …}, or {the refusal}.
-APPLY = Script(
-    LIVE
-    + """
+APPLY = Script("""
 local max_bytes, create, max_counter = tonumber(ARGV[3]), ARGV[4] == '1', 9007199254740991
 local position = 4
 local function take() position = position + 1 return ARGV[position] end
@@ -149,15 +138,11 @@ for name, content in pairs(fields) do
   end
 end
 return reply
-"""
-)
+""")
 
 # The session is ended, unless it has another key now. ARGV: idle and absolute lifetime (ms). "ok" or "moved".
-DELETE = Script(
-    LIVE
-    + """
+DELETE = Script("""
 if fields.moved then return 'moved' end
 redis.call('DEL', key)
 return 'ok'
-"""
-)
+""")

@@ -1,50 +1,74 @@
-"""What a session is in Redis, and its steps as scripts; for redis.py and redis_cluster.py."""
+"""Sessions in Redis, for redis.py and redis_cluster.py: each step is a script, which a server runs."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, TypeVar
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol, TypeVar
 
+from redis import exceptions
+
+from service.sessions.breaker import Breaker
+from service.sessions.deadline import within
+from service.sessions.redis_connection import open_pool
 from service.sessions.redis_scripts import APPLY, DELETE, READ, Script
 from service.sessions.rules import Limits
-from service.sessions.store import MAX_COUNTER, Applied, Change, Record, Refusal
+from service.sessions.store import MAX_COUNTER, Applied, Change, Record, Refusal, StoreUnavailable
 
 T = TypeVar("T")
 
 PREFIX = "seatrial:session:1:"  # of every key
 _REFUSALS = {refusal.value.encode(): refusal for refusal in Refusal}
 
+# What went wrong, in words for people; the first that fits. Redis refuses a long command before it asks who sends it:
+# "unauthenticated bulk length".
+_CAUSES = (
+    (exceptions.MovedError, "", "is a node of a Redis Cluster, so SESSION_URL must begin with redis+cluster"),
+    (exceptions.ReadOnlyError, "", "is a read-only replica"),
+    (exceptions.OutOfMemoryError, "", "is full"),
+    (exceptions.AuthenticationError, "", "wants another password, or any"),
+    (exceptions.ResponseError, "unauthenticated", "wants another password, or any"),
+    (exceptions.ResponseError, "", "refused"),
+    ((exceptions.TimeoutError, TimeoutError), "", "did not answer in time"),
+    ((exceptions.RedisError, OSError), "", "can't be used"),
+    (Exception, "", "sent a reply that makes no sense"),
+)
 
-class RedisSessions(ABC):
-    """A SessionStore but for ``name``, ``close()`` and how a script gets to its server."""
 
-    def __init__(self, limits: Limits) -> None:
+class RunScript(Protocol):
+    """Runs a script in the server that has these keys, and returns what ``understand`` makes of the reply.
+
+    Every way to fail becomes StoreUnavailable. A ``probe`` tries even while the breaker is open.
+    """
+
+    def __call__(
+        self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
+    ) -> T: ...
+
+
+class RedisSessions:
+    """A SessionStore but for ``name``, ``close()`` and how a script gets to its server: ``run``."""
+
+    def __init__(self, limits: Limits, run: RunScript) -> None:
         self._limits = limits
         self._lifetimes = (round(limits.idle_lifetime * 1000), round(limits.absolute_lifetime * 1000))
-
-    @abstractmethod
-    def _run(
-        self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
-    ) -> T:
-        """Run a script on these keys (without PREFIX) and ``understand`` its reply.
-
-        Every way to fail becomes StoreUnavailable. A ``probe`` tries even while the breaker is open.
-        """
+        self._run = run
 
     def read(self, key: str) -> Record | None:
-        return self._run(READ, [key], *self._lifetimes, understand=record_of)
+        return self._run(READ, [PREFIX + key], *self._lifetimes, understand=record_of)
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
-        keys = [key] if change.new_key is None else [key, change.new_key]
+        keys = [PREFIX + key]
+        if change.new_key is not None:
+            keys.append(PREFIX + change.new_key)
         return self._run(APPLY, keys, *self._lifetimes, *self._arguments(change), understand=applied)
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
-        return Refusal.MOVED if self._run(DELETE, [key], *self._lifetimes, understand=refusal) else None
+        return Refusal.MOVED if self._run(DELETE, [PREFIX + key], *self._lifetimes, understand=refusal) else None
 
     def check(self) -> None:
         """Writes, so that a full server and a read-only one can't serve."""
         # A key that no session has, because theirs are hex; for two seconds.
         arguments = self._arguments(Change(create=True))
-        self._run(APPLY, ["check"], 2000, 2**50, *arguments, understand=applied, probe=True)
+        self._run(APPLY, [PREFIX + "check"], 2000, 2**50, *arguments, understand=applied, probe=True)
 
     def _arguments(self, change: Change) -> list[Any]:
         """A change, as APPLY takes it after the lifetimes."""
@@ -56,12 +80,18 @@ class RedisSessions(ABC):
         return arguments
 
 
+def _flat(parts: Mapping[str, Any]) -> list[Any]:
+    return [len(parts), *(part for pair in parts.items() for part in pair)]
+
+
 # How replies are read. TypeError, ValueError or KeyError where they make no sense.
 
 
 def fields_of(reply: Any) -> dict[bytes, bytes]:
-    """The fields that READ found, and ``expires``."""
-    return dict(_pairs(reply))
+    """A list of names and values in turn, as a dict."""
+    if not isinstance(reply, list) or not {bytes}.issuperset(map(type, reply)):
+        raise TypeError("not a list of strings")
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def record_of(reply: Any) -> Record | None:
@@ -78,23 +108,94 @@ def record_of(reply: Any) -> Record | None:
 
 
 def applied(reply: Any) -> Applied | Refusal:
-    """What APPLY said."""
+    """The reply to APPLY."""
     first, *counters = reply
     if first != b"ok":
         return _REFUSALS[first]
-    return Applied({name.decode(): int(number) for name, number in _pairs(counters)})
+    return Applied({name.decode(): int(number) for name, number in fields_of(counters).items()})
 
 
 def refusal(reply: Any) -> Refusal | None:
-    """What a script said that says "ok" or why not."""
+    """The reply to a script that says "ok" or why not."""
     return None if reply == b"ok" else _REFUSALS[reply]
 
 
-def _pairs(flat: Any) -> Iterator[tuple[bytes, bytes]]:
-    if not isinstance(flat, list) or not all(isinstance(part, bytes) for part in flat):
-        raise TypeError("not a list of strings")
-    return zip(flat[::2], flat[1::2], strict=True)
+class RedisServer:
+    """One server: its connections, and whether it is down. ``timeout`` (seconds) is for all that a call does.
+
+    ``options``: see connection_options().
+    """
+
+    def __init__(self, *, timeout: float, **options: Any) -> None:
+        self.host: str = options["host"]
+        self.where = f"Redis at {options['path'] or '{host}:{port}'.format(**options)}"
+        self.breaker = Breaker()
+        self._timeout = timeout
+        self._pool = open_pool(**options)
+
+    def run(
+        self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
+    ) -> T:
+        """A RunScript."""
+        return self.call(lambda connection: understand(evaluate(connection, script, keys, *arguments)), probe=probe)
+
+    def call(self, do: Callable[[Any], T], *, probe: bool = False) -> T:
+        """What ``do`` returns, which is given a connection. ``probe`` and errors: see RunScript."""
+        if not probe and (cause := self.breaker.admit()):
+            raise StoreUnavailable(f"{cause} (not tried again yet)")
+        started = time.monotonic()
+        try:
+            with within(self._timeout):
+                result = self._with_connection(do)
+        except (exceptions.RedisError, OSError, ValueError, TypeError, KeyError) as error:
+            raise self._explain(error, time.monotonic() - started) from error
+        self.breaker.succeeded()
+        return result
+
+    def close(self) -> None:
+        """Close the connections that nobody uses."""
+        self._pool.disconnect(inuse_connections=False)
+
+    def _with_connection(self, do: Callable[[Any], T]) -> T:
+        connection = self._pool.get_connection()
+        try:
+            return do(connection)
+        except exceptions.ResponseError:
+            raise
+        except BaseException:
+            # A reply may still come, and no other request may get it. redis-py's own client looks for one
+            # before it hands the connection out again, which may be too soon to see it.
+            connection.disconnect()  # type: ignore[no-untyped-call] # redis-py is typed in parts only
+            raise
+        finally:
+            self._pool.release(connection)
+
+    def _explain(self, error: Exception, waited: float) -> StoreUnavailable:
+        cause = next(words for kind, part, words in _CAUSES if isinstance(error, kind) and part in str(error))
+        code = getattr(error, "status_code", None)  # redis-py takes it off what the server said
+        message = f"{self.where} {cause}: {f'{code} ' if code else ''}{error}"
+        is_late = isinstance(error, exceptions.TimeoutError | TimeoutError)
+        if not isinstance(error, exceptions.ResponseError) or isinstance(error, exceptions.ReadOnlyError):
+            # What else is pooled may lead to where nothing answers any more, or to what was the primary once.
+            self.close()
+        if isinstance(error, exceptions.ResponseError):
+            self.breaker.succeeded()
+        elif not is_late or waited >= self._timeout / 2:
+            # A request that had little time left proves nothing.
+            self.breaker.failed(message)
+        return StoreUnavailable(message)
 
 
-def _flat(parts: Mapping[str, Any]) -> list[Any]:
-    return [len(parts), *(part for pair in parts.items() for part in pair)]
+def ask(connection: Any, *command: Any) -> Any:
+    """Send a command, and return the reply."""
+    connection.send_command(*command)
+    return connection.read_response()
+
+
+def evaluate(connection: Any, script: Script, keys: list[str], *arguments: Any) -> Any:
+    """Run the script in the server, and return its reply."""
+    try:
+        return ask(connection, "EVALSHA", script.sha, len(keys), *keys, *arguments)
+    except exceptions.NoScriptError:
+        # The server is new or was restarted; from now on it knows the script.
+        return ask(connection, "EVAL", script.text, len(keys), *keys, *arguments)
