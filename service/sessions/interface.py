@@ -1,6 +1,6 @@
-"""Flask's session interface: from a request's cookie to a Session, and from the Session to the answer's cookie."""
+"""Flask's session interface: from a request's cookie to a Session, and from the Session to the response's cookie."""
 
-import logging
+import re
 from collections.abc import Callable
 
 from flask import Flask, Request, Response
@@ -8,41 +8,25 @@ from flask.sessions import SessionInterface as FlaskSessionInterface
 from flask.sessions import SessionMixin
 
 from service.sessions.cookie import Cookie
-from service.sessions.session import CounterOverLimit, Session, SessionGone, SessionTooLarge
+from service.sessions.session import Session, SessionGone, SessionTooLarge
 from service.sessions.store import SessionStore, StoreUnavailable
 from service.settings import Settings
 
-__all__ = ["CounterOverLimit", "Session", "SessionGone", "SessionInterface", "SessionTooLarge"]
+__all__ = ["Session", "SessionGone", "SessionInterface", "SessionTooLarge"]
 
-log = logging.getLogger(__name__)
-
-# What an answer says of its body; wrong when another body takes its place. RFC 9110 §8, §10.2.2, §14; RFC 9530.
-_ABOUT_THE_BODY = frozenset(
-    {
-        "accept-ranges",
-        "cache-control",
-        "content-digest",
-        "content-disposition",
-        "content-encoding",
-        "content-language",
-        "content-length",
-        "content-location",
-        "content-range",
-        "content-type",
-        "etag",
-        "expires",
-        "last-modified",
-        "location",
-        "repr-digest",
-    }
+# Headers that say something of the body: wrong when another body takes its place. RFC 9110 §8, §10.2.2, §14; RFC 9530.
+_ABOUT_THE_BODY = re.compile(
+    "accept-ranges|cache-control|content-(digest|disposition|encoding|language|length|location|range|type)|etag|expires"
+    "|last-modified|location|repr-digest",
+    re.IGNORECASE,
 )
 
 
 class SessionInterface(FlaskSessionInterface):
-    """Sessions in a store. ``on_error`` makes the answer when the write after the view failed.
+    """Sessions in a store. ``on_error`` makes the response when the write after the view failed.
 
-    Its exceptions are StoreUnavailable, SessionGone and SessionTooLarge, and TypeError or ValueError for a value that
-    is no JSON. Without ``on_error`` they leave the application.
+    It is given StoreUnavailable, SessionGone or SessionTooLarge, or TypeError or ValueError for a value that can't be
+    written as JSON. Without ``on_error`` they leave the application.
     """
 
     def __init__(
@@ -89,15 +73,13 @@ class SessionInterface(FlaskSessionInterface):
 
 
 def _replace(response: Response, other: Response) -> None:
-    """Turn a response into another one in place. Headers that are not about the body stay, such as security headers."""
+    """Turn a response into another one in place. Headers which say nothing of the body stay."""
     close = getattr(response.response, "close", None)
     if close is not None:
         close()
     response.response = other.response
     response.direct_passthrough = False
     response.status_code = other.status_code
-    for name in [name for name, _ in response.headers if name.lower() in _ABOUT_THE_BODY]:
-        response.headers.remove(name)
-    for name in {name for name, _ in other.headers}:
-        response.headers.remove(name)
+    for name in {name for name, _ in response.headers if name in other.headers or _ABOUT_THE_BODY.fullmatch(name)}:
+        del response.headers[name]
     response.headers.extend(other.headers)

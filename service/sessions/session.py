@@ -4,12 +4,12 @@ Reading takes one round trip, whatever is read. Values that were set, deleted, o
 step at the end of the request. Counters, and what else must be decided in the store, are written at once: ``step()``.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar, cast
 
+import flask
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
@@ -22,24 +22,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _serializer = TaggedJSONSerializer()
-_plain = json.JSONEncoder(ensure_ascii=False).encode
 _IMMUTABLE = (str, int, float, bool, type(None))
-
-
-def _dumps(value: Any) -> bytes:
-    """A value as it is stored. What is no container needs no tag."""
-    return (_plain(value) if type(value) in _IMMUTABLE else _serializer.dumps(value)).encode()
-
-
-def _loads(content: bytes) -> Any:
-    """A value as it was set. Only objects, and lists with objects in them, may be tagged."""
-    return _serializer.loads(content.decode()) if content[:1] in (b"{", b"[") else json.loads(content)
 
 
 class SessionGone(Exception):
     """The session was there when the request began to use it. It was ended meanwhile or, if ``moved``, got another id.
 
-    Who has only the old id then has no part in it any more.
+    The old id opens nothing then.
     """
 
     def __init__(self, *, moved: bool) -> None:
@@ -57,12 +46,16 @@ class SessionTooLarge(Exception):
         self.max_bytes = max_bytes
 
 
-class CounterOverLimit(Exception):
-    """A counter would be above its limit; it is as it was."""
+def current() -> "Session":
+    """The session of the request that is served now: ``flask.session``, with its type. Asks the store for nothing.
+
+    RuntimeError at its use outside of a request.
+    """
+    return cast("Session", flask.session)
 
 
 class Session(SessionMixin):
-    """A visitor's session. Every use may raise StoreUnavailable; every write SessionGone.
+    """A visitor's session. Every use may raise StoreUnavailable, every write SessionGone too.
 
     ``session_id`` is what the visitor's cookie says, or None. ``timeout``: what all use together may keep the request
     waiting, in seconds. The time that the request spends on other things is given back, so that an upload of an hour
@@ -85,7 +78,7 @@ class Session(SessionMixin):
         self.ended = False
 
         self._record: Record | None = None  # as it was read
-        self._is_read = session_id is None
+        self._is_read = False
         self._counters: Mapping[str, int] | None = None
         self._live: dict[str, Any] = {}  # values that the view has seen or set
         self._assigned: set[str] = set()
@@ -94,14 +87,13 @@ class Session(SessionMixin):
     # The mapping
 
     def __getitem__(self, name: str) -> Any:
-        self.touched = True
         if name in self._live:
             return self._live[name]
         record = None if name in self._dropped else self._read()
         if record is None or name not in record.values:
             raise KeyError(name)
         try:
-            self._live[name] = _loads(record.values[name])
+            self._live[name] = _serializer.loads(record.values[name].decode())
         except ValueError as error:
             raise StoreUnavailable(f"the session store holds a value that is no JSON: {error}") from error
         return self._live[name]
@@ -122,69 +114,51 @@ class Session(SessionMixin):
         self._dropped.add(name)
 
     def __iter__(self) -> Iterator[str]:
-        self.touched = True
         record = self._read()
-        stored = record.values if record is not None else {}
+        stored = {} if record is None else record.values
         return iter([name for name in {**stored, **self._live} if name not in self._dropped])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-    @property
-    def permanent(self) -> bool:
-        """Every session is: its lifetimes are settings."""
-        return True
-
-    @permanent.setter
-    def permanent(self, value: bool) -> None:
-        """Accepted for code that sets it; nothing changes."""
 
     # What else there is to know
 
     @property
     def exists(self) -> bool:
         """Whether the store has it. Costs a read, unless it is known."""
-        self.touched = True
         return self._is_known or self._read() is not None
 
     @property
     def counters(self) -> Mapping[str, int]:
         """The counters, as of the last step or read. A counter that is missing is 0."""
-        self.touched = True
         if self._counters is None:
-            record = self._read()
-            self._counters = record.counters if record is not None else {}
-        return self._counters
+            self._read()
+        return self._counters or {}
 
     @property
     def created(self) -> float | None:
         """When it began, in seconds since the epoch; None where there is none."""
-        self.touched = True
         record = self._read()
         return None if record is None else record.created
 
     @property
     def expires(self) -> float | None:
         """When it ends unless it is used again, in seconds since the epoch; None where there is none."""
-        self.touched = True
         record = self._read()
         return None if record is None else record.expires
 
     # Steps
 
-    def increment(self, name: str, by: int = 1, at_most: int | None = None) -> int:
+    def increment(self, name: str, by: int = 1) -> int:
         """Change a counter now, in one atomic step, and return it. Begins a session where there is none.
 
-        Raises CounterOverLimit where it would be above ``at_most``, and SessionTooLarge.
+        Raises SessionTooLarge.
         """
-        change = Change(add={name: by}, at_most={} if at_most is None else {name: at_most}, create=True)
-        match self.step(change):
-            case Applied(counters):
-                return counters[name]
-            case Refusal.OVER_LIMIT:
-                raise CounterOverLimit(f"{name} would be above {at_most}")
-            case _:
-                raise self._too_large(change)
+        change = Change(add={name: by}, create=True)
+        outcome = self.step(change)
+        if isinstance(outcome, Applied):
+            return outcome.counters[name]
+        raise self._too_large(change)  # the one refusal of such a change
 
     def step(self, change: Change) -> Applied | Refusal:
         """Make a change now, in one atomic step. With ``create``, begins a session where there is none.
@@ -207,7 +181,7 @@ class Session(SessionMixin):
     def renew(self) -> None:
         """Give the session a new id with the next write, and keep what it holds. The old id opens nothing then.
 
-        For a change of privilege: who knew the old id has no part in the new one (session fixation).
+        For a change of privilege: an id that somebody else planted opens nothing then (session fixation).
         """
         self.touched = True
         self._renew = True
@@ -215,7 +189,7 @@ class Session(SessionMixin):
     def end(self) -> None:
         """End the session: it is gone from the store when this returns. Writing to it begins a new one.
 
-        Raises SessionGone where it has just got another id: it lives on under that, and so must the visitor's cookie.
+        Raises SessionGone where it has just got another id: the session lives on under that, and the cookie stays.
         """
         self.touched = True
         if self._id is not None and self._ask(self._store.delete, key_of(self._id)) is Refusal.MOVED:
@@ -228,33 +202,29 @@ class Session(SessionMixin):
 
     def refresh(self) -> None:
         """Forget what was read: the next use asks the store again. What the view has changed stays changed."""
-        self._record, self._counters, self._is_read = None, None, self._id is None
+        self._record, self._counters, self._is_read = None, None, False
         self._live = {name: value for name, value in self._live.items() if name in self._assigned}
 
     def write(self) -> None:
         """Write what the view has changed, in one step; nothing where it changed nothing. Raises SessionTooLarge."""
-        change = self._changes()
-        if not (change.set or change.delete or (self._renew and self._id is not None)):
-            return
-        if self.step(change) is Refusal.TOO_LARGE:
-            raise self._too_large(change)
+        stored = {} if self._record is None else self._record.values
+        puts = {}
+        for name, value in self._live.items():
+            if name in self._assigned or not isinstance(value, _IMMUTABLE):
+                tagged = _serializer.tag(value)
+                content = flask.json.dumps(tagged, ensure_ascii=False, separators=(",", ":")).encode()
+                if content != stored.get(name):
+                    puts[name] = content
+        dropped = self._dropped & stored.keys() if self._is_read else self._dropped
+        if puts or dropped or (self._renew and self._id is not None):
+            change = Change(set=puts, delete=frozenset(dropped), create=bool(puts))
+            if self.step(change) is Refusal.TOO_LARGE:
+                raise self._too_large(change)
 
     # Inside
 
-    def _changes(self) -> Change:
-        stored = self._record.values if self._record is not None else {}
-        puts = {}
-        for name, value in self._live.items():
-            if name not in self._assigned and isinstance(value, _IMMUTABLE):
-                continue
-            content = _dumps(value)
-            if stored.get(name) != content:
-                puts[name] = content
-        dropped = self._dropped & stored.keys() if self._is_read else self._dropped
-        return Change(set=puts, delete=frozenset(dropped), create=bool(puts))
-
     def _change(self, session_id: bytes, change: Change) -> Applied | Refusal:
-        """A change to a session that may be there."""
+        """A change to a session that may be there. It takes the new id with it, where one is due."""
         renewed = new_id() if self._renew else None
         concrete = replace(change, create=False, new_key=key_of(renewed) if renewed else None)
         outcome = self._ask(self._store.apply, key_of(session_id), concrete)
@@ -266,7 +236,7 @@ class Session(SessionMixin):
         elif outcome is Refusal.MOVED or (outcome is Refusal.GONE and self._is_known):
             self._lose(moved=outcome is Refusal.MOVED)
         elif outcome is Refusal.GONE:
-            # The cookie opens nothing. Its id is never used for a new session: somebody else may have planted it.
+            # Nor is the id used for a new session: somebody else may have planted the cookie.
             self._forget()
         return outcome
 
@@ -277,7 +247,6 @@ class Session(SessionMixin):
             self._id = self.gave_id = session_id
             self._is_known = True
             self._renew = False
-            self._is_read = False
         return outcome
 
     def _note(self, change: Change, outcome: Applied) -> None:
@@ -298,19 +267,20 @@ class Session(SessionMixin):
     def _forget(self) -> None:
         self._id = None
         self._is_known = self._renew = False
-        self._record, self._is_read, self._counters = None, True, {}
+        self._record, self._counters, self._is_read = None, None, False
 
     def _read(self) -> Record | None:
-        if not self._is_read and self._id is not None:
+        self.touched = True
+        if self._id is not None and not self._is_read:
             self._record = self._ask(self._store.read, key_of(self._id))
             self._is_read = True
-            self._is_known = self._is_known or self._record is not None
-            if self._counters is None and self._record is not None:
+            if self._record is not None:
+                self._is_known = True
                 self._counters = self._record.counters
         return self._record
 
     def _too_large(self, change: Change) -> SessionTooLarge:
-        """The error, with the size. It is asked for only here, so the usual step need not carry it."""
+        """The error, with the size, for which the store is asked once more."""
         record = None if self._id is None else self._ask(self._store.read, key_of(self._id))
         unlimited = Limits(1, 1, 2**62)
         after = changed(record, replace(change, create=True, at_most={}, expect={}), unlimited, now=0)
