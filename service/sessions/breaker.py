@@ -27,23 +27,22 @@ class Breaker:
 
     def admit(self) -> str | None:
         """None: go on, and report. Else the cause of the last failure: do not even try."""
-        if not self.is_open:
-            return None
         with self._lock:
+            if not self.is_open:
+                return None
             now = time.monotonic()
-            if self.is_open and now < self._next_attempt:
+            if now < self._next_attempt:
                 return self._cause
             self._next_attempt = now + PAUSE
             return None
 
     def succeeded(self) -> None:
-        """The server answered."""
-        if self._failures:
-            with self._lock:
-                self._failures = 0
+        """The server replied, if only with a refusal."""
+        with self._lock:
+            self._failures = 0
 
     def failed(self, cause: str) -> None:
-        """The server did not answer, or made no sense."""
+        """The server did not answer in time, or its reply made no sense."""
         with self._lock:
             self._failures += 1
             self._cause = cause

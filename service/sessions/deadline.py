@@ -5,53 +5,41 @@ The deadline belongs to the thread, so that it reaches the sockets through the c
 """
 
 import contextlib
-import ipaddress
 import logging
 import math
-import queue
 import select
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextvars import ContextVar
 from typing import Any
 
 log = logging.getLogger(__name__)
 
-# A connection whose other end vanished without a word is noticed after KEEPALIVE_IDLE + 3 * KEEPALIVE_INTERVAL s.
-KEEPALIVE_IDLE = 10
-KEEPALIVE_INTERVAL = 5
+# A connection whose other end vanished without a word is noticed after 10 + 3 * 5 s.
+_TCP_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 _Address = tuple[socket.AddressFamily, Any]
 
 _known: dict[tuple[str, int], list[_Address]] = {}  # what names meant when they were last looked up
+_until = ContextVar("until", default=math.inf)  # of time.monotonic()
 
 
-class _State(threading.local):
-    until = math.inf  # of time.monotonic()
-
-
-_state = _State()
-
-
-class within:  # noqa: N801 -- it is used as a function
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
     """What is done inside has so long (seconds), or as long as an outer ``within`` leaves, whichever is less."""
-
-    __slots__ = ("_outer", "_seconds")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        self._outer = outer = _state.until
-        _state.until = min(outer, time.monotonic() + self._seconds)
-
-    def __exit__(self, *_: object) -> None:
-        _state.until = self._outer
+    outer = _until.set(min(_until.get(), time.monotonic() + seconds))
+    try:
+        yield
+    finally:
+        _until.reset(outer)
 
 
 def remaining() -> float:
     """The seconds that are left, inf without a deadline. TimeoutError when there are none."""
-    left = _state.until - time.monotonic()
+    left = _until.get() - time.monotonic()
     if left <= 0:
         raise TimeoutError("timed out")
     return left
@@ -78,18 +66,15 @@ class TimedSocket:
         """As socket.sendall(), but with one deadline for all of it also over TLS."""
         view = memoryview(data)
         while view:
-            self._wait_at_most()
-            view = view[self._sock.send(view) :]
+            view = view[self._timed().send(view) :]
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """As socket.recv()."""
-        self._wait_at_most()
-        return self._sock.recv(size, flags)
+        return self._timed().recv(size, flags)
 
     def recv_into(self, buffer: bytearray) -> int:
         """As socket.recv_into()."""
-        self._wait_at_most()
-        return self._sock.recv_into(buffer)
+        return self._timed().recv_into(buffer)
 
     def is_readable(self) -> bool:
         """Whether there is something to read, or the other end has closed."""
@@ -97,48 +82,46 @@ class TimedSocket:
         poller.register(self._sock, select.POLLIN)
         return bool(poller.poll(0))
 
-    def _wait_at_most(self) -> None:
-        left = min(remaining(), self._longest)
-        self._sock.settimeout(None if left == math.inf else left)
+    def _timed(self) -> socket.socket:
+        """The socket, which waits no longer than it may now."""
+        self._sock.settimeout(_finite(min(remaining(), self._longest)))
+        return self._sock
 
 
 def connect(host: str, port: int) -> socket.socket:
     """A TCP connection, within the deadline. OSError says why there is none."""
     addresses = _look_up(host, port)
-    error: OSError = OSError(f"{host} has no address")
+    error = OSError(f"{host} has no address")
     for index, (family, address) in enumerate(addresses):
         # An address that swallows what is sent must leave time for the next one.
         share = remaining() / (len(addresses) - index)
-        sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _keep_alive(sock)
-            return _connected(sock, address, share)
+            sock = _connected(family, address, share)
         except OSError as failure:
             error = failure
+            continue
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _TCP_OPTIONS.items():
+            if hasattr(socket, option):  # macOS lacks some
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        return sock
     raise error
 
 
 def connect_unix(path: str) -> socket.socket:
     """A connection to a Unix socket, within the deadline. OSError says why there is none."""
-    return _connected(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path, remaining())
+    return _connected(socket.AF_UNIX, path, remaining())
 
 
-def _connected(sock: socket.socket, address: Any, seconds: float) -> socket.socket:
+def _connected(family: socket.AddressFamily, address: Any, seconds: float) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.settimeout(None if seconds == math.inf else seconds)
+        sock.settimeout(_finite(seconds))
         sock.connect(address)
     except BaseException:
         sock.close()
         raise
     return sock
-
-
-def _keep_alive(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", KEEPALIVE_IDLE), ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def _look_up(host: str, port: int) -> list[_Address]:
@@ -147,36 +130,33 @@ def _look_up(host: str, port: int) -> list[_Address]:
     Where it fails, or half of the time that is left is over, it is what the name meant last (RFC 8767): without a DNS
     the store is where it was.
     """
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return _addresses(host, port)
-    answer: queue.SimpleQueue[list[_Address] | OSError] = queue.SimpleQueue()
+    looked_up: Future[list[_Address]] = Future()
 
-    def ask() -> None:
+    def look_up() -> None:
         try:
-            found = _addresses(host, port)
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         except OSError as error:
-            answer.put(error)
+            looked_up.set_exception(error)
         else:
-            _known[host, port] = found
-            answer.put(found)
+            addresses: list[_Address] = [(family, address) for family, _, _, _, address in found]
+            _known[host, port] = addresses
+            looked_up.set_result(addresses)
 
     known = _known.get((host, port))
-    threading.Thread(target=ask, name="look-up", daemon=True).start()
-    left = remaining() / (2 if known else 1)
-    found: list[_Address] | OSError
+    threading.Thread(target=look_up, name="look-up", daemon=True).start()
+    failure: OSError
     try:
-        found = answer.get(timeout=None if left == math.inf else left)
-    except queue.Empty:
-        found = TimeoutError(f"looking up {host} timed out")
-    if not isinstance(found, OSError):
-        return found
+        return looked_up.result(_finite(remaining() / (2 if known else 1)))
+    except TimeoutError:
+        failure = TimeoutError(f"looking up {host} timed out")
+    except OSError as error:
+        failure = error
     if known is None:
-        raise found
-    log.info("%s can't be looked up; it is taken to be where it was: %s", host, found)
+        raise failure
+    log.info("%s can't be looked up; it is taken to be where it was: %s", host, failure)
     return known
 
 
-def _addresses(host: str, port: int) -> list[_Address]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-    return [(family, address) for family, _, _, _, address in found]
+def _finite(seconds: float) -> float | None:
+    """A timeout as the standard library takes it: None for no end."""
+    return None if seconds == math.inf else seconds
