@@ -31,14 +31,21 @@ LOCKS = 64
 LONGEST_RELATIVE = 30 * 24 * 3600
 
 
+# What went wrong, in words for people; the first that fits.
+_CAUSES = (
+    (TimeoutError, "did not answer in time"),
+    (MemcacheUnexpectedCloseError, "closed the connection"),
+    ((MemcacheServerError, MemcacheClientError), "refused"),
+    (OSError, "can't be used"),
+    (Exception, "sent a reply that makes no sense"),
+)
+
+
 class _Item(NamedTuple):
-    """What the server has under a key. ``cas`` is None where there is nothing."""
+    """What the server has under a key, and its CAS token. Both are None where there is nothing."""
 
-    data: bytes | None
-    cas: bytes | None
-
-
-_NOTHING = _Item(None, None)
+    data: bytes | None = None
+    cas: bytes | None = None
 
 
 class _Client(Client):  # type: ignore[misc] # pymemcache is not typed
@@ -52,8 +59,7 @@ class _Client(Client):  # type: ignore[misc] # pymemcache is not typed
 
     def gats(self, key: str, expire: int) -> _Item:
         """Get, with the CAS token, and touch, in one round trip."""
-        found = self._fetch_cmd(b"gats %d" % expire, [key], True).get(key)
-        return _Item(*found) if found else _NOTHING
+        return _Item(*self._fetch_cmd(b"gats %d" % expire, [key], True).get(key, ()))
 
     def renew_if_stale(self, epoch: int) -> None:
         """A connection that has something to read before anything was asked was closed by the server."""
@@ -89,23 +95,15 @@ class _Server:
             self.breaker.succeeded()
 
     def _explain(self, error: Exception, waited: float) -> StoreUnavailable:
-        match error:
-            case TimeoutError():
-                # What else is pooled may lead to where nothing answers any more, too.
-                self._epoch += 1
-                cause = "did not answer in time"
-            case MemcacheUnexpectedCloseError():
-                cause = "closed the connection"
-            case MemcacheServerError() | MemcacheClientError():
-                cause = "refused"
-            case OSError():
-                cause = "can't be used"
-            case _:
-                cause = "gave an answer that makes no sense"
-        message = f"Memcached at {self.name} {cause}: {_text(error)}"
+        message = f"Memcached at {self.name} {next(words for kind, words in _CAUSES if isinstance(error, kind))}: "
+        message += _text(error)
+        is_late = isinstance(error, TimeoutError)
+        if is_late:
+            # What else is pooled may lead to where nothing answers any more, too.
+            self._epoch += 1
         if isinstance(error, MemcacheServerError) and not isinstance(error, MemcacheUnexpectedCloseError):
             self.breaker.succeeded()
-        elif not isinstance(error, TimeoutError) or waited >= self._timeout / 2:
+        elif not is_late or waited >= self._timeout / 2:
             # A request that had little time left proves nothing.
             self.breaker.failed(message)
         return StoreUnavailable(message)
@@ -139,18 +137,16 @@ class MemcachedStore:
         """One round trip if this thread read the session before and nobody wrote to it since, and for a new session;
         else two or more. A new key costs one more.
         """
-        with within(self._timeout), self._turn(key):
-            item = self._take_last_read(key) or (_NOTHING if change.create else None)
-            is_assumed = item is not None
-            while True:
-                if item is None:
-                    with self._server.client() as client:
-                        item = _Item(*client.gets(PREFIX + key))
-                    is_assumed = False
-                outcome = self._attempt(key, change, item)
-                if isinstance(outcome, Applied) or (outcome is not None and not is_assumed):
+        with within(self._timeout), self._turn(key), self._server.client() as client:
+            assumed = self._take_last_read(key) or (_Item() if change.create else None)
+            if assumed is not None:
+                outcome = self._attempt(client, key, change, assumed)
+                if isinstance(outcome, Applied):
                     return outcome
-                item = None
+            while True:
+                outcome = self._attempt(client, key, change, _Item(*client.gets(PREFIX + key)))
+                if outcome is not None:
+                    return outcome
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         """Two round trips: Memcached's own ``delete`` would also delete the mark of a move."""
@@ -162,7 +158,6 @@ class MemcachedStore:
                 # protocol.txt, "Expiration times": what expires before now is gone at once.
                 if item.cas is None or client.cas(PREFIX + key, b"", item.cas, expire=-1):
                     return None
-                remaining()
 
     def check(self) -> None:
         with within(self._timeout), self._server.client(probe=True) as client:
@@ -171,7 +166,7 @@ class MemcachedStore:
     def close(self) -> None:
         self._server.pool.clear()
 
-    def _attempt(self, key: str, change: Change, item: _Item) -> Applied | Refusal | None:
+    def _attempt(self, client: _Client, key: str, change: Change, item: _Item) -> Applied | Refusal | None:
         """Make the change if the item is still what the server has; None where it is not."""
         if item.data == MOVED:
             return Refusal.MOVED
@@ -179,33 +174,29 @@ class MemcachedStore:
         result = changed(self._live(item, now), change, self._limits, now=now)
         if isinstance(result, Refusal):
             return result
-        data = _encode(result)
-        expire = _expiration(result.expires - now)
+        data, expire = _encode(result), _expiration(result.expires - now)
         try:
             if change.new_key is not None:
-                with self._server.client() as client:
-                    client.set(PREFIX + change.new_key, data, expire=expire, noreply=False)
+                client.set(PREFIX + change.new_key, data, expire=expire, noreply=False)
                 data, expire = MOVED, MOVED_SECONDS
-            with self._server.client() as client:
-                if item.cas is None:
-                    stored = client.add(PREFIX + key, data, expire=expire, noreply=False)
-                else:
-                    stored = client.cas(PREFIX + key, data, item.cas, expire=expire)
-        except StoreUnavailable as error:
-            if isinstance(error.__cause__, MemcacheServerError) and error.__cause__.args == (TOO_LARGE,):
-                return Refusal.TOO_LARGE
-            raise
+            if item.cas is None:
+                stored = client.add(PREFIX + key, data, expire=expire, noreply=False)
+            else:
+                stored = client.cas(PREFIX + key, data, item.cas, expire=expire)
+        except MemcacheServerError as error:
+            if error.args != (TOO_LARGE,):
+                raise
+            return Refusal.TOO_LARGE
         if stored:
             return Applied(result.counters)
         if change.new_key is not None:
-            with self._server.client() as client:
-                client.delete(PREFIX + change.new_key, noreply=False)
+            client.delete(PREFIX + change.new_key, noreply=False)
         return None
 
     @contextlib.contextmanager
     def _turn(self, key: str) -> Iterator[None]:
         lock = self._locks[hash(key) % LOCKS]
-        if not lock.acquire(timeout=min(remaining(), threading.TIMEOUT_MAX)):
+        if not lock.acquire(timeout=remaining()):
             raise StoreUnavailable(f"Memcached at {self._server.name} did not answer those before us in time")
         try:
             yield
