@@ -168,14 +168,20 @@ class Session(SessionMixin):
         """
         self.touched = True
         if self._gone is not None:
-            raise SessionGone(moved=self._gone.moved)
+            raise self._gone
         outcome: Applied | Refusal = Refusal.GONE
         if self._id is not None:
-            outcome = self._change(self._id, change)
-        if outcome is Refusal.GONE and change.create:
-            outcome = self._begin(change)
-        if isinstance(outcome, Applied):
-            self._note(change, outcome)
+            given = new_id() if self._renew else None
+            known = replace(change, create=False, new_key=key_of(given) if given else None)
+            outcome = self._apply(self._id, known, given)
+            if outcome is Refusal.MOVED or (outcome is Refusal.GONE and self._is_known):
+                self._lose(moved=outcome is Refusal.MOVED)
+        if outcome is Refusal.GONE:
+            # The id of a session that is not there is never used for a new one: somebody else may have planted it.
+            self._forget()
+            if change.create:
+                given = new_id()
+                outcome = self._apply(given, change, given)
         return outcome
 
     def renew(self) -> None:
@@ -223,41 +229,21 @@ class Session(SessionMixin):
 
     # Inside
 
-    def _change(self, session_id: bytes, change: Change) -> Applied | Refusal:
-        """A change to a session that may be there. It takes the new id with it, where one is due."""
-        renewed = new_id() if self._renew else None
-        concrete = replace(change, create=False, new_key=key_of(renewed) if renewed else None)
-        outcome = self._ask(self._store.apply, key_of(session_id), concrete)
-        if isinstance(outcome, Applied):
-            self._is_known = True
-            if renewed is not None:
-                self._id = self.gave_id = renewed
-                self._renew = False
-        elif outcome is Refusal.MOVED or (outcome is Refusal.GONE and self._is_known):
-            self._lose(moved=outcome is Refusal.MOVED)
-        elif outcome is Refusal.GONE:
-            # Nor is the id used for a new session: somebody else may have planted the cookie.
-            self._forget()
-        return outcome
-
-    def _begin(self, change: Change) -> Applied | Refusal:
-        session_id = new_id()
+    def _apply(self, session_id: bytes, change: Change, given: bytes | None) -> Applied | Refusal:
+        """A change in the store, and what follows from it here. ``given``: the id that the visitor then gets."""
         outcome = self._ask(self._store.apply, key_of(session_id), change)
         if isinstance(outcome, Applied):
-            self._id = self.gave_id = session_id
             self._is_known = True
-            self._renew = False
+            if given is not None:
+                self._id = self.gave_id = given
+                self._renew = False
+            self._counters = outcome.counters
+            if self._record is not None:
+                values = {n: v for n, v in self._record.values.items() if n not in change.delete} | dict(change.set)
+                self._record = self._record._replace(values=values, counters=outcome.counters)
+            self._assigned -= change.set.keys()
+            self._dropped -= change.delete
         return outcome
-
-    def _note(self, change: Change, outcome: Applied) -> None:
-        """Keep what was read in step with what was written."""
-        self._counters = outcome.counters
-        if self._record is not None:
-            values = {n: v for n, v in self._record.values.items() if n not in change.delete} | dict(change.set)
-            self._record = self._record._replace(values=values, counters=outcome.counters)
-        for name in change.set:
-            self._assigned.discard(name)
-        self._dropped -= change.delete
 
     def _lose(self, *, moved: bool) -> NoReturn:
         self._gone = SessionGone(moved=moved)
