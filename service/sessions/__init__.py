@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from service.sessions.rules import Limits
 from service.sessions.store import SessionStore
 from service.settings import Settings
 
@@ -27,15 +28,11 @@ def open_store(settings: Settings) -> SessionStore:
 
     ValueError or OSError where the URL or a TLS file can't be used, or the store's client library is not installed.
     """
-    # Only the store in use is imported: to drop one, delete its module and its case here.
-    options: dict[str, Any] = {
-        "url": settings.session_url,
-        "timeout": settings.session_timeout,
-        "idle_lifetime": settings.session_idle_lifetime,
-        "absolute_lifetime": settings.session_absolute_lifetime,
-        "max_bytes": settings.session_max_bytes,
-    }
-    login: dict[str, Any] = {
+    url, timeout = settings.session_url, settings.session_timeout
+    limits = Limits(
+        settings.session_idle_lifetime, settings.session_absolute_lifetime, max_bytes=settings.session_max_bytes
+    )
+    login = {
         "username": settings.session_username,
         "password": settings.session_password,
         "tls_ca_file": settings.session_tls_ca_file,
@@ -43,24 +40,24 @@ def open_store(settings: Settings) -> SessionStore:
         "tls_key_file": settings.session_tls_key_file,
     }
     try:
-        match urlsplit(settings.session_url).scheme:
+        # Only the store in use is imported: to drop one, delete its module and its case here.
+        match urlsplit(url).scheme:
             case "redis" | "rediss" | "unix":
                 from service.sessions.redis import RedisStore  # noqa: PLC0415 -- see above
 
-                return RedisStore(**options, **login)
+                return RedisStore(url=url, timeout=timeout, limits=limits, **login)
             case "redis+cluster" | "rediss+cluster":
                 from service.sessions.redis_cluster import RedisClusterStore  # noqa: PLC0415 -- see above
 
-                return RedisClusterStore(**options, **login)
+                return RedisClusterStore(url=url, timeout=timeout, limits=limits, **login)
             case "memcached":
                 from service.sessions.memcached import MemcachedStore  # noqa: PLC0415 -- see above
 
-                return MemcachedStore(**options)
+                return MemcachedStore(url=url, timeout=timeout, limits=limits)
             case "memory":
                 from service.sessions.memory import MemoryStore  # noqa: PLC0415 -- see above
 
-                del options["url"], options["timeout"]
-                return MemoryStore(**options)
+                return MemoryStore(limits)
             case scheme:
                 raise ValueError(f"no session store for {scheme}://")
     except ImportError as error:

@@ -110,15 +110,13 @@ class _Server:
 
 
 class MemcachedStore:
-    """A SessionStore. ``url``: memcached://host:port. Times are in seconds."""
+    """A SessionStore. ``url``: memcached://host:port. ``timeout`` is in seconds."""
 
     name = "memcached"
 
-    def __init__(
-        self, *, url: str, timeout: float, idle_lifetime: float, absolute_lifetime: float, max_bytes: int
-    ) -> None:
+    def __init__(self, *, url: str, timeout: float, limits: Limits) -> None:
         self._timeout = timeout
-        self._limits = Limits(idle_lifetime, absolute_lifetime, max_bytes)
+        self._limits = limits
         self._server = _Server(url.removeprefix("memcached://"), timeout)
         # Threads of one process take turns at a session, so that few attempts are in vain.
         self._locks = [threading.Lock() for _ in range(LOCKS)]

@@ -18,8 +18,8 @@ class MemoryStore:
 
     name = "memory"
 
-    def __init__(self, *, idle_lifetime: float, absolute_lifetime: float, max_bytes: int) -> None:
-        self._limits = Limits(idle_lifetime, absolute_lifetime, max_bytes)
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
         self._moved: dict[str, float] = {}  # the key a session had, until when that is remembered

@@ -6,13 +6,11 @@ from service.sessions.rules import Limits
 
 
 class RedisStore(RedisSessions):
-    """A SessionStore. Times are in seconds; ``login`` and what is raised: see connection_options()."""
+    """A SessionStore. ``timeout`` is in seconds; ``login`` and errors: see connection_options()."""
 
     name = "redis"
 
-    def __init__(
-        self, *, url: str, timeout: float, idle_lifetime: float, absolute_lifetime: float, max_bytes: int, **login: str
-    ) -> None:
+    def __init__(self, *, url: str, timeout: float, limits: Limits, **login: str) -> None:
         server = RedisServer(timeout=timeout, **connection_options(url, **login))
-        super().__init__(Limits(idle_lifetime, absolute_lifetime, max_bytes), server.run)
+        super().__init__(limits, server.run)
         self.close = server.close

@@ -62,15 +62,13 @@ return 'ok'
 class RedisClusterStore(RedisSessions):
     """A SessionStore. ``url`` is redis+cluster:// or rediss+cluster:// and names any node; the others are found.
 
-    Times are in seconds; ``login`` and what is raised: see connection_options().
+    ``timeout`` is in seconds; ``login`` and errors: see connection_options().
     """
 
     name = "redis-cluster"
 
-    def __init__(
-        self, *, url: str, timeout: float, idle_lifetime: float, absolute_lifetime: float, max_bytes: int, **login: str
-    ) -> None:
-        super().__init__(Limits(idle_lifetime, absolute_lifetime, max_bytes), self._find_and_run)
+    def __init__(self, *, url: str, timeout: float, limits: Limits, **login: str) -> None:
+        super().__init__(limits, self._find_and_run)
         self._timeout = timeout
         options = connection_options(url.replace("+cluster", "", 1), **login)
         self._nodes = _Nodes(

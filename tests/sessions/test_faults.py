@@ -17,6 +17,7 @@ import redis.connection
 from service.sessions.breaker import FAILURES
 from service.sessions.memcached import MemcachedStore
 from service.sessions.redis import RedisStore
+from service.sessions.rules import Limits
 from service.sessions.session import Session
 from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreUnavailable
 from tests.support.memcached import MemcachedServer, memcached_server
@@ -40,17 +41,13 @@ def server(kind: str, folder: Path, *, port: int = 0) -> Iterator[Server]:
 
 
 def redis_at(url: str, *, timeout: float = PATIENT, password: str = "") -> SessionStore:
-    return RedisStore(
-        url=url, timeout=timeout, idle_lifetime=600, absolute_lifetime=600, max_bytes=1_000_000, password=password
-    )
+    return RedisStore(url=url, timeout=timeout, limits=Limits(600, 600, 1_000_000), password=password)
 
 
 def memcached_at(
     url: str, *, timeout: float = PATIENT, lifetime: float = 600, max_bytes: int = 1_000_000
 ) -> SessionStore:
-    return MemcachedStore(
-        url=url, timeout=timeout, idle_lifetime=lifetime, absolute_lifetime=lifetime * 2, max_bytes=max_bytes
-    )
+    return MemcachedStore(url=url, timeout=timeout, limits=Limits(lifetime, lifetime * 2, max_bytes))
 
 
 @contextlib.contextmanager
