@@ -24,6 +24,5 @@ def register(app: "Flask", parts: "Parts") -> None:
     parts.assets.register(app)
     errors.register(app)
     parts.openapi.add(paths={}, problems=errors.KINDS)
-    security.register(app, parts.settings)
+    security.register(app, parts.settings, parts.transfers)
     system_routes.register(app, parts)
-    app.after_request(parts.transfers.limit_large_responses)

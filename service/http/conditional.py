@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from werkzeug.http import http_date, parse_date, parse_etags, quote_etag
 
 
@@ -29,59 +30,61 @@ class Representation:
 
 def write_is_allowed(headers: Headers, current: Representation | None) -> bool:
     """Whether a PUT or DELETE may go on (else 412). §13.2.2, steps 1 to 3."""
-    if "If-Match" in headers:
-        if not _listed(headers["If-Match"], current, weak=False):
-            return False
-    elif "If-Unmodified-Since" in headers and not _unmodified_since(headers["If-Unmodified-Since"], current):
-        return False
-    return not ("If-None-Match" in headers and _listed(headers["If-None-Match"], current, weak=True))
+    return _is_expected(headers, current) and not (
+        "If-None-Match" in headers and _listed(headers["If-None-Match"], current, weak=True)
+    )
 
 
 def wants_nothing(headers: Headers) -> bool:
-    """Whether a PUT is to make what is not there, and that is its only condition (§13.1.2)."""
+    """Whether a PUT may create but not replace, and has no other condition (§13.1.2)."""
     return headers.get("If-None-Match", "").strip(" \t") == "*" and write_is_allowed(headers, None)
 
 
 def read_status(headers: Headers, current: Representation) -> int:
     """The status of the response to a GET or HEAD, before ranges: 200, 304 or 412. §13.2.2, steps 1 to 4."""
-    if "If-Match" in headers:
-        if not _listed(headers["If-Match"], current, weak=False):
-            return 412
-    elif "If-Unmodified-Since" in headers and not _unmodified_since(headers["If-Unmodified-Since"], current):
+    if not _is_expected(headers, current):
         return 412
     if "If-None-Match" in headers:
         return 304 if _listed(headers["If-None-Match"], current, weak=True) else 200
-    if "If-Modified-Since" in headers:
-        since = _date(headers["If-Modified-Since"])
-        if since is not None and current.modified <= since.timestamp():
-            return 304
-    return 200
+    since = _date(headers.get("If-Modified-Since", ""))
+    return 304 if since is not None and current.modified <= since.timestamp() else 200
 
 
 def requested_range(headers: Headers, current: Representation) -> tuple[int, int] | None:
     """The one range that is asked for, start (inclusive) and end (exclusive); None for the whole.
 
-    §14.2: a Range that is malformed, of another unit, of several ranges, or whose If-Range does not hold, is passed
-    over. Raises ValueError where the range can't be satisfied (416).
+    §14.2: a Range that is malformed, of another unit, of several ranges, or whose If-Range does not hold, is ignored.
+    Raises RequestedRangeNotSatisfiable (416).
     """
     # Not by werkzeug: its Range.range_for_length finds no range where "bytes=-5000" asks for the end of 1000 bytes,
     # which is the whole (§14.1.2), and does not tell a malformed range (200) from one that can't be satisfied (416).
-    if "If-Range" in headers and not _if_range_holds(headers["If-Range"], current):
+    # A date in If-Range never holds: it is a strong validator only if nothing changed twice in its second (§8.8.2.2),
+    # which can't be known here.
+    if "If-Range" in headers and headers["If-Range"].strip(" \t") != current.etag:
         return None
     range_of_bytes = r"bytes=[ \t]*([0-9]{0,4000})-([0-9]{0,4000})[ \t]*"  # Python's int takes 4300 digits
     match = re.fullmatch(range_of_bytes, headers.get("Range", ""), re.ASCII | re.IGNORECASE)
     if not match or not (match[1] or match[2]):
         return None
     first, last = match[1], match[2]
-    if not first:  # the last so many bytes
-        start, end = max(0, current.size - int(last)), current.size
-    else:
+    if first and last and int(last) < int(first):
+        return None  # §14.1.1: invalid
+    if first:
         start, end = int(first), min(int(last) + 1, current.size) if last else current.size
-        if last and int(last) < start:
-            return None  # §14.1.1: an invalid range is passed over
-    if start >= end or start >= current.size:
-        raise ValueError("the range is beyond the file's end")
+    else:  # the last so many bytes
+        start, end = max(0, current.size - int(last)), current.size
+    if start >= end:
+        raise RequestedRangeNotSatisfiable(current.size, description="The range begins beyond the content's end.")
     return start, end
+
+
+def _is_expected(headers: Headers, current: Representation | None) -> bool:
+    """Steps 1 and 2 of §13.2.2: If-Match, else If-Unmodified-Since."""
+    if "If-Match" in headers:
+        return _listed(headers["If-Match"], current, weak=False)
+    since = _date(headers.get("If-Unmodified-Since", ""))
+    # §13.1.4: a malformed date is ignored.
+    return since is None or (current is not None and current.modified <= since.timestamp())
 
 
 def _listed(header: str, current: Representation | None, *, weak: bool) -> bool:
@@ -95,24 +98,8 @@ def _listed(header: str, current: Representation | None, *, weak: bool) -> bool:
     return current.etag in header and (tags.contains_weak(current.tag) if weak else tags.contains(current.tag))
 
 
-def _unmodified_since(header: str, current: Representation | None) -> bool:
-    since = _date(header)
-    if since is None:  # §13.1.4: a header that is no date is passed over
-        return True
-    return current is not None and current.modified <= since.timestamp()
-
-
 def _date(header: str) -> datetime | None:
     try:
         return parse_date(header)
     except OverflowError:  # a year that no datetime has
         return None
-
-
-def _if_range_holds(header: str, current: Representation) -> bool:
-    """§13.1.5: a strong tag that matches, or exactly the Last-Modified date.
-
-    A date is a strong validator only if it is sure that nothing changed twice in its second (§8.8.2.2); that can't be
-    known here, so a date never holds and the whole file is sent.
-    """
-    return header.strip(" \t") == current.etag

@@ -2,82 +2,64 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 from prometheus_client import Gauge
 
-from service.http.errors import Problem, error_response
+from service.http.errors import RETRY_AFTER, Problem, error_response
 
 SMALL = 64 * 1024  # bytes; such a response fits into the socket's empty buffer (client_socket.py) and holds no thread
 CHUNK = 256 * 1024  # bytes; the server's write time-out is for one chunk
 
 
 class TransferSlots:
-    """The slots. ``busy`` shows how many are taken."""
+    """The slots. ``busy`` shows how many are in use."""
 
     def __init__(self, slots: int, busy: Gauge) -> None:
         self._free = slots
         self._busy = busy
         self._lock = threading.Lock()
 
-    def is_full(self) -> bool:
-        """Whether no slot is free now."""
-        return self._free == 0
-
     def take(self) -> "TransferSlot":
         """A slot, also as a context. A 503 Problem if none is free."""
         with self._lock:
-            if self._free:
-                self._free -= 1
-                self._busy.inc()
-                return TransferSlot(self)
-        detail = "All slots for transfers are taken now. Please try again."
-        raise Problem(503, detail, kind="busy", headers={"Retry-After": "1"})
+            if not self._free:
+                raise Problem(503, "Too many transfers at once. Please try again.", kind="busy", headers=RETRY_AFTER)
+            self._free -= 1
+            self._busy.inc()
+        slot = TransferSlot()
+        slot.callback(self._give_back)
+        return slot
 
-    def put_back(self) -> None:
-        """A slot is free again."""
+    def _give_back(self) -> None:
         with self._lock:
             self._free += 1
             self._busy.dec()
 
-    def limit_large_responses(self, response: Response) -> Response:
-        """For ``after_request``: a large response that was made in memory, such as a listing, needs a slot too."""
-        if response.direct_passthrough or (response.content_length or 0) <= SMALL or request.method == "HEAD":
-            return response
+    def limit(self, response: Response) -> Response:
+        """The response, with a slot until it is sent; or the one that says that no slot is free."""
         try:
-            slot = self.take()
+            response.call_on_close(self.take().give_back)
         except Problem as problem:
             return error_response(problem)
-        response.call_on_close(slot.give_back)
         return response
 
 
-class TransferSlot:
-    """One slot, given back once."""
-
-    def __init__(self, slots: TransferSlots) -> None:
-        self._slots: TransferSlots | None = slots
+class TransferSlot(ExitStack):
+    """One slot."""
 
     def give_back(self) -> None:
         """Idempotent."""
-        slots, self._slots = self._slots, None
-        if slots is not None:
-            slots.put_back()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self.give_back()
+        self.close()
 
 
 class LargeResponse:
     """The body of a large response, in chunks that the server's write time-out is made for. It holds a slot."""
 
     def __init__(self, source: Iterator[bytes], slot: TransferSlot, in_flight: Any) -> None:
-        self._source, self._slot = source, slot
-        self._progress = getattr(in_flight, "progress", None)
+        self._source, self._slot, self._in_flight = source, slot, in_flight
         self._rest = memoryview(b"")
 
     def __iter__(self) -> "LargeResponse":
@@ -87,8 +69,7 @@ class LargeResponse:
         if not self._rest:
             self._rest = memoryview(next(self._source))
         chunk, self._rest = self._rest[:CHUNK], self._rest[CHUNK:]
-        if self._progress is not None:
-            self._progress()
+        self._in_flight.progress()
         return bytes(chunk)
 
     def close(self) -> None:

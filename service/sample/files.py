@@ -4,14 +4,13 @@ The object's key is ``visitors/<owner>/<name>``; the owner is a random id in the
 never reaches another's file, whatever the name.
 """
 
-import json
+import contextlib
 import logging
 import re
 from collections.abc import Iterator
-from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Response, jsonify, request
 from werkzeug.datastructures import Headers
 from werkzeug.routing import BaseConverter
 
@@ -21,7 +20,7 @@ from service.http.errors import Problem
 from service.http.transfer_slots import SMALL, LargeResponse, close
 from service.sample import file_names
 from service.sample.file_descriptions import PROBLEMS, SCHEMAS, paths
-from service.sample.quota import Quota, Reservation, owner_of_files
+from service.sample.quota import Quota, owner_of_files
 from service.sample.settings import SampleSettings
 from service.sessions.interface import SessionGone
 from service.sessions.store import StoreUnavailable
@@ -31,7 +30,7 @@ log = logging.getLogger(__name__)
 
 ROUTE = "/api/files/"
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
-_PARTLY = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range")
+_PARTLY = frozenset({"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range"})
 # A file is a visitor's data, never a part of this site: it runs nothing and reaches nothing, even if opened.
 FILE_CSP = "sandbox; default-src 'none'"
 
@@ -63,7 +62,7 @@ class Files:
         self._openapi.add(paths=paths(self._max_upload_bytes), schemas=SCHEMAS, problems=PROBLEMS)
 
     def list(self) -> dict[str, Any]:
-        """One page of the visitor's files, in the order of the names' bytes. What to show is in the query."""
+        """One page of the visitor's files, in the order of the names' bytes: which one, the query says."""
         prefix = file_names.check_prefix(request.args.get("prefix", ""))
         limit = request.args.get("limit", "100")
         if not re.fullmatch(r"[0-9]{1,4}", limit, re.ASCII) or not 1 <= int(limit) <= 1000:
@@ -77,7 +76,7 @@ class Files:
             token = request.args.get("page_token") or None
             page = self._storage.list(folder + prefix, page_token=token, limit=int(limit))
         except ValueError:
-            raise Problem(400, "page_token is not one that was given out for this listing.") from None
+            raise Problem(400, "page_token is not valid. Leave it out to get the first page.") from None
         return {
             "files": [_describe(info, info.key[len(folder) :]) for info in page.objects],
             "next_page_token": page.next_token,
@@ -89,105 +88,80 @@ class Files:
         name = file_names.from_path(request.environ, ROUTE)
         length = request_body.declared_length(self._max_upload_bytes)
         if "Content-Range" in request.headers:
-            raise Problem(400, "A part of a file can't be stored; send it whole (RFC 9110 §14.5).")
+            raise Problem(400, "Send the whole file, without Content-Range (RFC 9110 §14.5).")
         chunks = request_body.stream(length=length, limit=self._max_upload_bytes)
         content_type = declared_type(request.headers)
         with self._transfers.take():
             info, is_new = self.write(name, chunks, length, content_type=content_type, headers=request.headers)
-        document = json.dumps(_describe(info, name))
-        return Response(
-            document, 201 if is_new else 200, {"ETag": _current(info).etag}, content_type="application/json"
-        )
+        response = jsonify(_describe(info, name))
+        response.status_code = 201 if is_new else 200
+        response.headers["ETag"] = _current(info).etag
+        return response
 
     def write(
         self, name: str, chunks: Iterator[bytes], length: int | None, *, content_type: str, headers: Headers
     ) -> tuple[ObjectInfo, bool]:
         """Store ``chunks`` (``length`` bytes, if that is known) under a name that was checked; whether it is new.
 
-        Called with a place among ``transfers``. ``headers``: what it depends on, If-Match and If-None-Match. Raises
-        Problems and the parts' own errors.
+        The caller holds a slot for it. ``headers``: the conditions, If-Match and If-None-Match. Raises Problems, and
+        the errors of the stores.
         """
         owner = owner_of_files()
         key = _key(owner, name)
-        # A small file that is to be new is not asked for first: the store refuses it by itself where there is one.
+        # The store itself refuses to create a file that exists, so a small one is sent without a question before it.
         is_small = length is not None and length <= request_body.CHUNK
         current = None if is_small and conditional.wants_nothing(headers) else self._storage.stat(key)
         if not conditional.write_is_allowed(headers, _current(current) if current else None):
             raise PreconditionFailed
-        if is_small:
-            chunks = iter([b"".join(chunks)])
-        old_size = current.size if current else 0
-        reservation = self._quota.reserve(
-            owner, files=0 if current else 1, size=max(0, length - old_size) if length is not None else 0
+        files, old_size, generation = (
+            (0, current.size, current.generation) if current else (1, 0, GENERATION_OF_NOTHING)
         )
-        if not is_small:  # else the reservation, which came after the last byte, has found the session
+        if is_small:  # the reservation, which comes after the last byte, finds out whether the session is still there
+            chunks = iter([b"".join(chunks)])
+        reservation = self._quota.reserve(owner, files=files, size=max(0, (length or 0) - old_size))
+        if not is_small:
             chunks = reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks))
         try:
-            return self._store(
-                key, chunks, content_type=content_type, current=current, reservation=reservation
-            ), current is None
-        except PreconditionFailed:
-            if "If-Match" in headers or "If-None-Match" in headers:
-                raise
-            # Nobody asked for a condition, but nothing is overwritten unseen.
-            detail = "The file was changed by somebody else during the upload. Nothing of this one was kept."
-            raise Problem(409, detail, kind="changed-meanwhile") from None
-
-    def _store(
-        self,
-        key: str,
-        chunks: Iterator[bytes],
-        *,
-        content_type: str,
-        current: ObjectInfo | None,
-        reservation: Reservation,
-    ) -> ObjectInfo:
-        """The body in the store and in the account, or in neither. Only the account may come later, by itself."""
-        try:
-            info = self._storage.put(
-                key,
-                chunks,
-                content_type=content_type,
-                generation=current.generation if current else GENERATION_OF_NOTHING,
-            )
-        except BaseException:
+            generation = current.generation if current else GENERATION_OF_NOTHING
+            info = self._storage.put(key, chunks, content_type=content_type, generation=generation)
+        except BaseException as error:
             reservation.give_back()
-            raise
+            if not isinstance(error, PreconditionFailed) or "If-Match" in headers or "If-None-Match" in headers:
+                raise
+            # The client set no condition, but nothing is overwritten unseen.
+            detail = "Another request changed the file during the upload. Nothing of this upload was kept."
+            raise Problem(409, detail, kind="changed-meanwhile") from None
         try:
-            reservation.settle(files=0 if current else 1, size=info.size - (current.size if current else 0))
+            reservation.settle(files=files, size=info.size - old_size)
         except (SessionGone, StoreUnavailable) as error:
             if isinstance(error, SessionGone) and not error.moved:
                 # Signed out meanwhile: nobody could ever reach this file again.
-                self._storage.delete(key, generation=info.generation)
+                with contextlib.suppress(PreconditionFailed):
+                    self._storage.delete(key, generation=info.generation)
                 raise
             # The file is the visitor's, and it may have replaced one. The lease puts the account right.
             log.warning("a file is stored, and not in the account yet: %s", error)
-        return info
+        return info, current is None
 
     def get(self, name: str) -> Response:
-        """The file, or a range of it. HEAD is answered here too."""
+        """The file, or a range of it. HEAD comes here too."""
         name = file_names.from_path(request.environ, ROUTE)
         info, source = self._find(name)
-        headers = Headers({"ETag": _current(info).etag, "Last-Modified": _current(info).last_modified})
+        current = _current(info)
+        headers = Headers({"ETag": current.etag, "Last-Modified": current.last_modified, "Accept-Ranges": "bytes"})
         headers["Cache-Control"] = "private, no-cache"
-        headers["Accept-Ranges"] = "bytes"
-        match conditional.read_status(request.headers, _current(info)):
-            case 412:
-                raise PreconditionFailed
-            case 304:
-                return Response(status=304, headers=headers)
+        status = conditional.read_status(request.headers, current)
+        if status == 412:
+            raise PreconditionFailed
+        if status == 304:
+            return Response(status=304, headers=headers)
         headers["Content-Security-Policy"] = FILE_CSP
         headers["Content-Type"] = info.content_type
         inline = info.content_type in INLINE_TYPES
         headers["Content-Disposition"] = file_names.content_disposition(name, inline=inline)
-        start, end, status = 0, info.size, 200
-        try:
-            # RFC 9110 §14.2: Range means something for GET only.
-            span = conditional.requested_range(request.headers, _current(info)) if request.method == "GET" else None
-        except ValueError as error:
-            content_range = {"Content-Range": f"bytes */{info.size}"}
-            raise Problem(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"{error}.", headers=content_range) from None
-        if span:
+        start, end = 0, info.size
+        # RFC 9110 §14.2: Range means something for GET only.
+        if request.method == "GET" and (span := conditional.requested_range(request.headers, current)):
             start, end = span
             status = 206
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{info.size}"
@@ -198,21 +172,18 @@ class Files:
         return Response(self._read(info, start, end, source), status, headers, direct_passthrough=True)
 
     def _find(self, name: str) -> tuple[ObjectInfo, Iterator[bytes] | None]:
-        """The visitor's file, with its bytes where it is sure that all of them will be wanted: one request less."""
+        """The visitor's file; with its bytes, in the same request to the store, if surely all of them are wanted."""
         owner = sessions.current().get("owner")
         if owner is None:
             raise ObjectNotFound
         key = _key(owner, name)
-        is_whole = request.method == "GET" and not any(field in request.headers for field in _PARTLY)
-        if is_whole and not self._transfers.is_full():
-            found = self._storage.open(key)
-            if found is None:
-                raise ObjectNotFound
-            return found
-        info = self._storage.stat(key)
+        if request.method == "GET" and _PARTLY.isdisjoint(request.headers.keys()):
+            info, source = self._storage.open(key) or (None, None)
+        else:
+            info, source = self._storage.stat(key), None
         if info is None:
             raise ObjectNotFound
-        return info, None
+        return info, source
 
     def _read(self, info: ObjectInfo, start: int, end: int, source: Iterator[bytes] | None) -> Iterator[bytes]:
         """The bytes as an iterator whose ``close()`` ends the transfer. Errors of the first bytes come from here."""
@@ -228,7 +199,7 @@ class Files:
         except BaseException:
             slot.give_back()
             raise
-        return LargeResponse(source, slot, request.environ.get("service.in_flight"))
+        return LargeResponse(source, slot, request.environ["service.in_flight"])
 
     def delete(self, name: str) -> tuple[str, int]:
         """Delete the file. Deleting what is not there is a 404."""
@@ -268,7 +239,7 @@ def _describe(info: ObjectInfo, name: str) -> dict[str, Any]:
 
 
 def declared_type(headers: Headers) -> str:
-    """The type that the visitor declares, if it is one (RFC 9110 §8.3.1)."""
+    """The type that the client declares, if it is valid (RFC 9110 §8.3.1)."""
     given = headers.get("Content-Type", "")
     token = r"[A-Za-z0-9!#$&^_.+-]{1,100}"  # noqa: S105 -- the grammar's word
     if re.fullmatch(rf"{token}/{token}(?:; ?charset=[A-Za-z0-9_-]{{1,40}})?", given, re.ASCII):

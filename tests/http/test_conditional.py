@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 from werkzeug.datastructures import EnvironHeaders
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from service.http import conditional as conditions
 
@@ -103,12 +104,12 @@ def test_ranges(value: str, span: tuple[int, int] | None) -> None:
     "value", ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=99999999999999999-", f"bytes={10**20}-"]
 )
 def test_ranges_beyond_the_end_can_t_be_satisfied(value: str) -> None:
-    with pytest.raises(ValueError, match="beyond"):
+    with pytest.raises(RequestedRangeNotSatisfiable, match="beyond"):
         conditions.requested_range(headers(range=value), CURRENT)
 
 
 def test_an_empty_file_has_no_range() -> None:
-    with pytest.raises(ValueError, match="beyond"):
+    with pytest.raises(RequestedRangeNotSatisfiable, match="beyond"):
         conditions.requested_range(headers(range="bytes=0-"), dataclasses.replace(CURRENT, size=0))
 
 
