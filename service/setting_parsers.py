@@ -1,10 +1,11 @@
 """What a setting's text may be: parsers for settings.py.
 
-Each takes the text and returns the value; ValueError with a sentence's end ("must be …") where it can't. None shows
-what it was given: that is for the caller, who knows what is secret. Those with arguments return such a parser.
+Each takes the text and returns the value; a ValueError ends the sentence that begins with the setting's name ("must be
+…"). None shows the text: the caller does, if it is not a secret. Functions with other arguments return such a parser.
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +88,7 @@ def names(raw: str) -> tuple[str, ...]:
 
 
 def hosts(raw: str) -> tuple[str, ...]:
-    """Host names without ports, in small letters; ``*`` for all, ``*.`` before a name for its subdomains."""
+    """Host names without ports, in lower case; ``*`` for all, ``*.`` before a name for its subdomains."""
     hosts = tuple(filter(None, (part.strip().lower() for part in raw.split(","))))
     if any(not re.fullmatch(r"\*|(\*\.)?[a-z0-9._-]+|\[[0-9a-f:.]+\]", host) for host in hosts):
         raise ValueError(
@@ -113,21 +114,18 @@ def host(raw: str) -> str:
 
 
 def file(raw: str) -> str:
-    """The path of a file that this process can read."""
-    try:
-        if Path(raw).is_file():
-            with Path(raw).open("rb"):
-                return raw
-    except (OSError, ValueError):
-        pass  # whatever keeps it from being read
-    raise ValueError("must name a file that can be read")
+    """The path of a file that this process can read, or nothing."""
+    text(raw)
+    if raw and not (os.access(raw, os.R_OK) and Path(raw).is_file()):
+        raise ValueError("must be the path of a file that the service can read")
+    return raw
 
 
 def session_url(raw: str) -> str:
-    """Where sessions live, as SESSION_URL says it."""
+    """The URL of a session store."""
     parts = _split(raw, ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix", "memcached", "memory"))
     if parts.scheme == "memory" and raw != "memory://":
-        raise ValueError("must be memory:// with nothing behind it")
+        raise ValueError("must be memory:// with nothing after it")
     if parts.scheme == "memcached":
         _check_memcached(raw)
     elif parts.scheme != "memory":
@@ -137,10 +135,10 @@ def session_url(raw: str) -> str:
 
 def _check_memcached(raw: str) -> None:
     if "," in raw:
-        raise ValueError("must name one Memcached: memcached://host:port; sessions are not spread over several")
+        raise ValueError("must name one Memcached, as in memcached://host:11211; sessions are not spread over several")
     server = re.fullmatch(r"memcached://[^/@:]+:([0-9]{1,5})", raw)
     if not server or not 1 <= int(server[1]) <= 65535:
-        raise ValueError("must be memcached://host:port")
+        raise ValueError("must name a host and a port, as in memcached://host:11211")
 
 
 def _check_redis(parts: SplitResult) -> None:
@@ -158,31 +156,33 @@ def _check_redis(parts: SplitResult) -> None:
     elif not re.fullmatch(r"/?[0-9]{0,3}", parts.path):
         raise ValueError("must end in a database number or nothing, as in redis://host:6379/0")
     elif parts.scheme.endswith("+cluster") and (parts.path not in ("", "/", "/0") or "db" in parts.query):
-        raise ValueError("must name no database but 0: a Redis Cluster has no other")
+        raise ValueError("must name database 0 or none: a Redis Cluster has no other")
 
 
 def web_address(raw: str) -> str:
-    """Where pages are: an ``http`` or ``https`` URL, without a slash at its end."""
+    """The ``http`` or ``https`` URL of pages, without a slash at its end; or nothing."""
+    if not raw:
+        return raw
     parts = _split(raw, ("https", "http"))
     if not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise ValueError("must be an address of pages, such as https://docs.example.org/seatrial")
+        raise ValueError("must be the address of a website, such as https://docs.example.org/seatrial")
     return raw.rstrip("/")
 
 
 def storage_url(raw: str) -> str:
-    """Where files live, as STORAGE_URL says it."""
+    """The URL of an object store."""
     parts = _split(raw, ("gs", "file"))
     if parts.scheme == "gs" and not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", parts.netloc):
         raise ValueError("must name a bucket, as in gs://bucket/prefix")
     if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
         raise ValueError("must name a folder from the root, as in file:///var/lib/files")
     if parts.query or parts.fragment:
-        raise ValueError("must have no query and no fragment")
+        raise ValueError("must not have a query or a fragment")
     return raw
 
 
 def _split(raw: str, schemes: tuple[str, ...]) -> SplitResult:
-    """The URL's parts. Its scheme must be in small letters: not every client library takes others."""
+    """The URL's parts. Its scheme must be in lower case: not every client library accepts others."""
     shown = ", ".join(f"{scheme}://" for scheme in schemes)
     if not raw.startswith(tuple(f"{scheme}://" for scheme in schemes)):
         raise ValueError(f"must begin with one of {shown}")

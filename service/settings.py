@@ -8,9 +8,7 @@ A feature may have settings of its own, a dataclass of ``setting()`` fields; ``S
 import difflib
 import ipaddress
 import math
-import os
 import socket
-import stat
 import tomllib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -26,7 +24,7 @@ _MAX_FILE_BYTES = 64 * 1024  # a setting's file; a certificate bundle is named b
 
 
 class SettingsError(Exception):
-    """The settings can't be used. ``errors`` has one sentence for each error; none shows a secret."""
+    """The settings can't be used. ``errors``: a sentence for each error; none shows a secret."""
 
     def __init__(self, errors: list[str]) -> None:
         super().__init__("; ".join(errors))
@@ -36,7 +34,7 @@ class SettingsError(Exception):
 def setting(
     parser: Callable[[str], T], default: str | Callable[[], str] | None, doc: str, *, secret: bool = False
 ) -> T:
-    """One setting. ``default`` is written as a user would write it; None means it must be given."""
+    """One setting. ``default`` is as it would be written in the environment; None: the setting must be given."""
     metadata = {"parser": parser, "default": default, "doc": doc, "secret": secret}
     return cast("T", field(metadata=metadata, repr=not secret, kw_only=True))
 
@@ -58,126 +56,58 @@ class Settings:
     Durations are floats in seconds, sizes are whole bytes.
     """
 
+    # A setting is one row, as in a table.
+    # fmt: off
     # Stores
-    session_url: str = setting(
-        parse.session_url,
-        None,
-        "Where sessions live: `redis://`, `rediss://` or `unix://` (one Redis or Valkey), `redis+cluster://` or `rediss+cluster://` (any node of a Redis Cluster), `memcached://host:port` (one server), or `memory://` (this process only; lost at restart).",
-        secret=True,
-    )
+    session_url: str = setting(parse.session_url, None, "The session store: `redis://`, `rediss://` or `unix://` (one Redis or Valkey), `redis+cluster://` or `rediss+cluster://` (any node of a Redis Cluster), `memcached://host:port` (one server), or `memory://` (this process only; lost at restart).", secret=True)
     session_username: str = setting(parse.text, "", "The Redis user, if it is not in `SESSION_URL`.")
     session_password: str = setting(parse.text, "", "The Redis password, if it is not in `SESSION_URL`.", secret=True)
-    session_tls_ca_file: str = setting(
-        parse.file, "", "The CA that signed the Redis server's certificate; the system's CAs when empty."
-    )
-    session_tls_cert_file: str = setting(parse.file, "", "The client certificate shown to Redis.")
+    session_tls_ca_file: str = setting(parse.file, "", "The CA that signed the Redis server's certificate; the system's CAs when empty.")
+    session_tls_cert_file: str = setting(parse.file, "", "The client certificate to show to Redis.")
     session_tls_key_file: str = setting(parse.file, "", "The client certificate's key.")
-    session_timeout: float = setting(
-        parse.duration(0.01, 10), "250ms", "The longest a request waits for the session store."
-    )
-    session_idle_lifetime: float = setting(
-        parse.duration(1, 31_536_000), "7d", "A session that is not used for so long ends."
-    )
-    session_absolute_lifetime: float = setting(
-        parse.duration(1, 31_536_000), "30d", "A session ends so long after it began, however much it is used."
-    )
-    session_max_bytes: int = setting(
-        parse.size(256, 1_000_000), "16KiB", "The largest a session may get, as it is stored."
-    )
-    cookie_secure: bool = setting(
-        parse.boolean,
-        "true",
-        "Send the cookie over HTTPS only (`__Host-session`), and HSTS. Switch off only for plain HTTP on one's own machine.",
-    )
-    storage_url: str = setting(
-        parse.storage_url,
-        None,
-        "Where files live: `gs://bucket/prefix` (Google Cloud Storage, by Application Default Credentials) or `file:///folder`.",
-    )
-    storage_timeout: float = setting(
-        parse.duration(0.1, 300), "10s", "The longest one call to the object store may take without progress."
-    )
-    storage_retry_budget: float = setting(
-        parse.duration(0, 300), "15s", "How long calls that are safe to repeat are retried altogether."
-    )
+    session_timeout: float = setting(parse.duration(0.01, 10), "250ms", "The longest that a request waits for the session store.")
+    session_idle_lifetime: float = setting(parse.duration(1, 31_536_000), "7d", "A session ends when it was not used for so long.")
+    session_absolute_lifetime: float = setting(parse.duration(1, 31_536_000), "30d", "A session ends so long after it began, however much it is used.")
+    session_max_bytes: int = setting(parse.size(256, 1_000_000), "16KiB", "The largest size of a session, as it is stored.")
+    cookie_secure: bool = setting(parse.boolean, "true", "Send the cookie over HTTPS only (`__Host-session`), and HSTS. Set it to `false` only for plain HTTP on your own machine.")
+    storage_url: str = setting(parse.storage_url, None, "The object store: `gs://bucket/prefix` (Google Cloud Storage, by Application Default Credentials) or `file:///folder`.")
+    storage_timeout: float = setting(parse.duration(0.1, 300), "10s", "The longest that one call to the object store may take without progress.")
+    storage_retry_budget: float = setting(parse.duration(0, 300), "15s", "The longest that a call to the object store is repeated, if it is safe to repeat.")
 
     # Limits
-    max_upload_bytes: int = setting(parse.size(0, 2**42), "1GiB", "The largest file.")
-    head_timeout: float = setting(
-        parse.duration(0.1, 300), "10s", "How long a client may take to send a request's head and a small body."
-    )
-    io_timeout: float = setting(parse.duration(0.1, 300), "30s", "How long a transfer may go without a byte.")
-    min_transfer_rate: int = setting(
-        parse.size(0, 2**30),
-        "1KiB",
-        "The slowest transfer that is served, in bytes a second, after `IO_TIMEOUT` has passed.",
-    )
-    max_connections: int = setting(
-        parse.integer(10, 100_000), "1000", "Open connections of visitors, for each worker process."
-    )
+    max_upload_bytes: int = setting(parse.size(0, 2**42), "1GiB", "The largest request body that a route stores.")
+    head_timeout: float = setting(parse.duration(0.1, 300), "10s", "The longest that a client may take to send a request head and a small body.")
+    io_timeout: float = setting(parse.duration(0.1, 300), "30s", "The longest that a transfer may go without a byte.")
+    min_transfer_rate: int = setting(parse.size(0, 2**30), "1KiB", "The slowest transfer that is served, in bytes a second, after `IO_TIMEOUT` has passed.")
+    max_connections: int = setting(parse.integer(10, 100_000), "1000", "The most open connections to the app listener, for each worker process.")
 
     # Listeners
     host: str = setting(parse.host, "0.0.0.0", "The address that both listeners listen on.")  # noqa: S104 -- a container is reached from outside
-    port: int = setting(parse.integer(0, 65535), "8080", "The app listener's port, for visitors. 0 takes a free one.")
-    ops_port: int = setting(
-        parse.integer(0, 65535),
-        "9090",
-        "The ops listener's port, for the platform: metrics and full health. 0 takes a free one.",
-    )
-    allowed_hosts: tuple[str, ...] = setting(
-        parse.hosts,
-        "*",
-        "Host names that visitors may ask for; `*.example.org` covers its subdomains, `*` everything. Health checks are always answered.",
-    )
-    forwarded_allow_ips: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = setting(
-        parse.networks,
-        "",
-        "The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. From anywhere else they change nothing.",
-    )
+    port: int = setting(parse.integer(0, 65535), "8080", "The app listener's port, for visitors. 0 is any free port.")
+    ops_port: int = setting(parse.integer(0, 65535), "9090", "The ops listener's port, for the platform: metrics and full health. 0 is any free port.")
+    allowed_hosts: tuple[str, ...] = setting(parse.hosts, "*", "The host names that are served; `*.example.org` covers its subdomains, `*` every name. `/health` and `/ready` are served on every name.")
+    forwarded_allow_ips: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = setting(parse.networks, "", "The proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. From others these headers change nothing.")
 
     # Process
-    web_concurrency: int = setting(
-        parse.integer(1, 64), "1", "Worker processes. One a container is best; scale with replicas."
-    )
+    web_concurrency: int = setting(parse.integer(1, 64), "1", "Worker processes. One for each container is best; scale with replicas.")
     threads: int = setting(parse.integer(2, 256), "8", "Request threads of each worker process.")
-    keep_alive: float = setting(
-        parse.duration(1, 3600),
-        "620s",
-        "How long an idle connection is kept; longer than the load balancer keeps it (Google's: 600s), so that the balancer closes first.",
-    )
-    shutdown_delay: float = setting(
-        parse.duration(0, 300), "5s", "After SIGTERM, how long requests are still accepted while `/ready` says no."
-    )
-    shutdown_grace: float = setting(
-        parse.duration(0, 3600), "20s", "After that, how long requests in flight may take to finish."
-    )
-    stuck_after: float = setting(
-        parse.duration(1, 86_400), "120s", "Liveness fails when every request thread has made no progress for so long."
-    )
+    keep_alive: float = setting(parse.duration(1, 3600), "620s", "How long an idle connection is kept; longer than the load balancer keeps it (Google's: 600s), so that the balancer closes first.")
+    shutdown_delay: float = setting(parse.duration(0, 300), "5s", "After SIGTERM, how long requests are still accepted while `/ready` is a 503.")
+    shutdown_grace: float = setting(parse.duration(0, 3600), "20s", "After that, how long requests in flight may take to finish.")
+    stuck_after: float = setting(parse.duration(1, 86_400), "120s", "Liveness fails when every request thread has made no progress for so long.")
 
     # Health
-    ready_requires: tuple[str, ...] = setting(
-        parse.names,
-        "",
-        "Dependencies without which the service is not ready: `sessions`, `storage`, or both, separated by a comma.",
-    )
-    dependency_check_interval: float = setting(
-        parse.duration(0.1, 300), "2s", "How often dependencies are checked in the background."
-    )
+    ready_requires: tuple[str, ...] = setting(parse.names, "", "The dependencies that readiness needs: `sessions`, `storage`, or both, separated by a comma.")
+    dependency_check_interval: float = setting(parse.duration(0.1, 300), "2s", "How often dependencies are checked in the background.")
 
     # Telemetry
-    log_level: str = setting(
-        parse.choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO", "The least severity that is logged."
-    )
-    log_format: str = setting(
-        parse.choice("json", "text"), "json", "`json` for machines, `text` for a person at a terminal."
-    )
-    google_cloud_project: str = setting(
-        parse.text, "", "The project that traces belong to, for links from logs to traces."
-    )
-    instance: str = setting(parse.text, socket.gethostname, "This instance's name; the host name unless given.")
-    version: str = setting(parse.text, _package_version, "The release that runs; the package's version unless given.")
+    log_level: str = setting(parse.choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO", "The least severity that is logged.")
+    log_format: str = setting(parse.choice("json", "text"), "json", "`json` for machines, `text` for a person at a terminal.")
+    google_cloud_project: str = setting(parse.text, "", "The project that traces belong to, for links from logs to traces.")
+    instance: str = setting(parse.text, socket.gethostname, "This instance's name; the host name when empty.")
+    version: str = setting(parse.text, _package_version, "The release that runs; the package's version when empty.")
     revision: str = setting(parse.text, "unknown", "The commit that the image was built from.")
+    # fmt: on
 
     # The settings of features, by their dataclass.
     features: Mapping[type, Any] = field(default_factory=dict, repr=False, kw_only=True)
@@ -190,11 +120,6 @@ class Settings:
     def of(self, feature: type[T]) -> T:
         """A feature's own settings. KeyError if they were not loaded."""
         return cast("T", self.features[feature])
-
-    def __post_init__(self) -> None:
-        errors = _contradictions(vars(self))
-        if errors:
-            raise SettingsError(errors)
 
 
 def setting_fields(*features: type) -> dict[str, Field[Any]]:
@@ -219,9 +144,6 @@ def load(environ: Mapping[str, str], *features: type, dependencies: Collection[s
         if given is None:
             errors.append(f"{name} must be set; see docs/settings.md")
             continue
-        if given == "" and default == "":
-            values[spec.name] = () if name in ("FORWARDED_ALLOW_IPS", "READY_REQUIRES") else ""
-            continue
         try:
             values[spec.name] = spec.metadata["parser"](given)
         except ValueError as error:
@@ -238,7 +160,7 @@ def load(environ: Mapping[str, str], *features: type, dependencies: Collection[s
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[str]:
-    """What does not go together, among the settings that are there."""
+    """A sentence for each pair of settings that contradict each other."""
     errors = []
     if values.get("session_idle_lifetime", 0) > values.get("session_absolute_lifetime", math.inf):
         errors.append("SESSION_IDLE_LIFETIME must not be longer than SESSION_ABSOLUTE_LIFETIME")
@@ -251,10 +173,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
 
 
 def misspelt(environ: Mapping[str, str], *features: type) -> list[str]:
-    """A sentence for each name in ``environ`` that is close to a setting's, for a warning.
-
-    Only a warning: the environment holds other programs' names too.
-    """
+    """A warning for each name in ``environ`` that is close to a setting's. It may be another program's."""
     known = setting_fields(*features)
     found = []
     for name in sorted(set(environ) - set(known) - {"SETTINGS_DIR"}):
@@ -265,7 +184,7 @@ def misspelt(environ: Mapping[str, str], *features: type) -> list[str]:
 
 
 def _read_folder(folder: str, known: Mapping[str, object], errors: list[str]) -> dict[str, str]:
-    """The settings in a mounted folder. Names that begin with a dot are Kubernetes' own and are passed over."""
+    """The settings in a mounted folder. Names that begin with a dot are Kubernetes' own."""
     if not folder:
         return {}
     try:
@@ -290,10 +209,9 @@ def _read_folder(folder: str, known: Mapping[str, object], errors: list[str]) ->
 
 
 def _read_file(path: Path) -> str:
-    # Not to wait where it is a pipe that nobody writes to.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(0, "it is no file")
+    if not path.is_file():  # a pipe that nobody writes to would be waited for
+        raise OSError(0, "it is not a file")
+    with path.open("rb") as file:
         content = file.read(_MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
         raise OSError(0, f"it is larger than {_MAX_FILE_BYTES} bytes")
@@ -303,5 +221,5 @@ def _read_file(path: Path) -> str:
 def _reason(error: Exception) -> str:
     """Why a file can't be read. Never what is in it."""
     if isinstance(error, UnicodeDecodeError):
-        return "it is no UTF-8"
-    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "it is no path"
+        return "it is not UTF-8"
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "it is not a path"

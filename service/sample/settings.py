@@ -10,17 +10,17 @@ from service.settings import setting
 class SampleSettings:
     """A visitor's quotas, and what the page shows."""
 
-    max_files: int = setting(parse.integer(0, 1_000_000), "1000", "How many files a visitor may keep.")
-    max_total_bytes: int = setting(parse.size(0, 2**50), "5GiB", "How many bytes a visitor may keep.")
+    max_files: int = setting(parse.integer(0, 1_000_000), "1000", "The most files that a visitor may keep.")
+    max_total_bytes: int = setting(parse.size(0, 2**50), "5GiB", "The most bytes that a visitor may keep.")
     page_numbers: bool = setting(
         parse.boolean,
         "false",
-        "Show every visitor the service's own figures on the page: busy threads, requests, errors, latency.",
+        "Show the service's own metrics to every visitor of the page: busy threads, requests, errors, latency.",
     )
     docs_url: str = setting(
         parse.web_address,
         "",
-        "Where the folder docs/ is published, for the page's links to the practices; to Google's guide when empty.",
+        "Where docs/ is published, for the page's links to the practices; when empty they lead to Google's guide.",
     )
 
 
