@@ -1,7 +1,7 @@
 """The API's description, OpenAPI 3.1 (https://spec.openapis.org/oas/v3.1.0), merged from what each module adds.
 
-A module that registers routes adds their description beside them: ``parts.openapi.add(paths=..., schemas=...)``. The
-helpers below make its parts.
+A module that registers routes describes them beside, ``parts.openapi.add(paths=..., schemas=...)``, with the helpers
+below.
 """
 
 from collections.abc import Mapping
@@ -16,19 +16,20 @@ OPTIONAL_TEXT: Json = {"type": ["string", "null"]}
 COUNT: Json = {"type": "integer", "minimum": 0}
 HTTP_DATE: Json = {"type": ["string", "null"], "description": "An HTTP date (RFC 9110 §5.6.7)."}
 
+_LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
 _ERRORS = {
     400: "The request is not valid.",
-    403: "The request came from another site's page.",
+    403: "The request came from a page of another site.",
     404: "There is no such resource.",
     408: "The request's body came too slowly.",
-    409: "The session or the resource was changed meanwhile. Nothing was done.",
+    409: "Another request changed the session or the resource. Nothing was done.",
     411: "The request needs a Content-Length.",
     412: "A precondition does not hold (RFC 9110 §13).",
     413: "The request's body is too large.",
     415: "The request's body has an unsupported media type.",
     416: "The range starts beyond the end of the content.",
     502: "The content was damaged on its way to the store. Nothing was kept.",
-    503: "A store is out of reach, or there is no room for the request; see Retry-After.",
+    503: "A store is out of reach, or the service is busy. Try again after Retry-After.",
     507: "The quota is used up.",
 }
 
@@ -40,38 +41,26 @@ class OpenApi:
         problem = {problem_details.CONTENT_TYPE: {"schema": ref("Problem")}}
         self.document: Json = {
             "openapi": "3.1.0",
-            "info": {
-                "title": title,
-                "version": version,
-                "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
-            },
+            "info": {"title": title, "version": version, "license": _LICENSE},
             "servers": [{"url": "/"}],
             "paths": {},
             "components": {
-                "schemas": {
-                    "Problem": json_object(type=TEXT, title=TEXT, status={"type": "integer"}, detail=TEXT),
-                },
-                "responses": {
-                    f"Problem{status}": {"description": description, "content": problem}
-                    for status, description in _ERRORS.items()
-                },
+                "schemas": {"Problem": json_object(type=TEXT, title=TEXT, status=COUNT, detail=TEXT)},
+                "responses": {f"Problem{n}": {"description": text, "content": problem} for n, text in _ERRORS.items()},
                 "x-problems": {},
             },
         }
 
     def add(
-        self, *, paths: Mapping[str, Json], schemas: Mapping[str, Json] | None = None, problems: Mapping[str, str] = {}
+        self, *, paths: Mapping[str, Json], schemas: Mapping[str, Json] = {}, problems: Mapping[str, str] = {}
     ) -> None:
         """Merge a module's description: its paths, its schemas, and the kinds of problem that only it reports.
 
         ValueError if another module has described the same path, schema or kind.
         """
         components = self.document["components"]
-        for target, more in (
-            (self.document["paths"], paths),
-            (components["schemas"], schemas or {}),
-            (components["x-problems"], problems),
-        ):
+        merged = (self.document["paths"], paths), (components["schemas"], schemas), (components["x-problems"], problems)
+        for target, more in merged:
             if twice := target.keys() & more.keys():
                 raise ValueError(f"described twice: {', '.join(sorted(twice))}")
             target.update(more)
@@ -98,8 +87,8 @@ def parameter(name: str, where: str, description: str, schema: Json | None = Non
     return {"name": name, "in": where, "description": description, "schema": schema or TEXT} | required
 
 
-def operation(name: str, summary: str, responses: Mapping[int, Json], *errors: int, **more: Any) -> Json:
-    """One method of a path. ``errors``: the statuses of its problem documents, beside 400."""
-    described = {str(status): response for status, response in responses.items()}
-    described |= {str(status): {"$ref": f"#/components/responses/Problem{status}"} for status in (400, *errors)}
+def operation(name: str, summary: str, responses: Mapping[int, str | Json], *errors: int, **more: Any) -> Json:
+    """One method of a path. ``errors``: the statuses of its problems, beside 400. Text is a response without a body."""
+    described = {str(n): {"description": it} if isinstance(it, str) else it for n, it in responses.items()}
+    described |= {str(n): {"$ref": f"#/components/responses/Problem{n}"} for n in (400, *errors)}
     return {"operationId": name, "summary": summary, "responses": described} | more

@@ -6,7 +6,6 @@ by plain relative names.
 
 import gzip
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from flask import Flask, Response, request
@@ -17,30 +16,21 @@ TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf
 FOR_A_YEAR = "public, max-age=31536000, immutable"  # RFC 9111 §5.2.2, RFC 8246
 
 
-@dataclass(frozen=True)
-class StaticAsset:
-    """One file, as it is and compressed."""
-
-    content_type: str
-    plain: bytes
-    gzipped: bytes
-
-
 class StaticAssets:
     """Files under ``/static/<hash>/``, from the folders that modules add before the first request."""
 
     def __init__(self) -> None:
-        self._assets: dict[str, StaticAsset] = {}
+        self._assets: dict[str, tuple[str, bytes, bytes]] = {}  # type, content, content compressed
         self._digest = hashlib.sha256()
 
     def add(self, folder: Path) -> None:
-        """Take the folder's files. ValueError for a name that is known already, or with a suffix that TYPES lacks."""
+        """Add the folder's files. ValueError for a name that is known already, or with a suffix that TYPES lacks."""
         for path in sorted(folder.iterdir()):
             if path.name in self._assets or path.suffix not in TYPES:
-                raise ValueError(f"{path} can't be served: its name is taken, or its type is unknown")
+                raise ValueError(f"{path} can't be served: another folder has this name, or its suffix is unknown")
             content = path.read_bytes()
             self._digest.update(f"{path.name} {len(content)}\n".encode() + content)
-            self._assets[path.name] = StaticAsset(TYPES[path.suffix], content, gzip.compress(content, mtime=0))
+            self._assets[path.name] = TYPES[path.suffix], content, gzip.compress(content, mtime=0)
 
     def register(self, app: Flask) -> None:
         """Put the route on ``app``, and ``asset(name)`` into its templates."""
@@ -49,23 +39,23 @@ class StaticAssets:
 
     def url(self, name: str) -> str:
         """The path of a file. KeyError if there is no such file."""
-        return f"/static/{self._hash()}/{self._assets[name] and name}"
+        if name not in self._assets:
+            raise KeyError(name)
+        return f"/static/{self._hash()}/{name}"
 
     def serve(self, hash_: str, name: str) -> Response:
         """The file.
 
         During a rollout the page of one version may ask an instance of another for its files. That instance then sends
-        its own file of that name, and forbids to keep it under that address.
+        its own file of that name, and forbids caches to keep it under that address.
         """
-        asset = self._assets.get(name)
-        if asset is None:
+        if name not in self._assets:
             raise Problem(404, "There is no such file.")
-        # RFC 9110 §12.5.3: compressed only for clients that ask for it.
-        is_gzip = request.accept_encodings.quality("gzip") > 0
+        content_type, plain, compressed = self._assets[name]
         headers = {"Cache-Control": FOR_A_YEAR if hash_ == self._hash() else "no-store", "Vary": "Accept-Encoding"}
-        if is_gzip:
-            headers["Content-Encoding"] = "gzip"
-        return Response(asset.gzipped if is_gzip else asset.plain, headers=headers, content_type=asset.content_type)
+        if request.accept_encodings.quality("gzip") > 0:  # RFC 9110 §12.5.3
+            return Response(compressed, headers=headers | {"Content-Encoding": "gzip"}, content_type=content_type)
+        return Response(plain, headers=headers, content_type=content_type)
 
     def _hash(self) -> str:
         return self._digest.hexdigest()[:16]
