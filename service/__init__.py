@@ -1,7 +1,7 @@
 """Seatrial: a small service that shows how a container is operated.
 
-``create_app`` is the one place where its parts meet. It imports them itself: the parent process imports this package
-too, before the settings are read, and needs none of them.
+Its parts meet in ``create_app`` alone, which imports them itself: the arbiter imports this module too, before the
+settings are read, and needs none of them.
 """
 
 from collections.abc import Mapping
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 TITLE = "Seatrial"
 
-# What this service does. A feature is a package with ``register(app, parts)``; where it has settings of its own, its
-# module ``settings`` names their dataclass ``FEATURE_SETTINGS``. A fork deletes the sample: its folder, and it here.
+# What this service does. A feature is a package with ``register(app, parts)``; if it has settings of its own, its module
+# ``settings`` names their dataclass ``FEATURE_SETTINGS``. A fork deletes the sample's folder, and its name here.
 FEATURES: tuple[str, ...] = ("service.sample",)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a feature can use, and the server; ``app.extensions["service"]`` too."""
+    """What a feature and the server can use; also ``app.extensions["service"]``."""
 
     settings: "Settings"
     instance: Mapping[str, Any]  # name, version, revision, start time, and the stores in use
@@ -63,10 +63,10 @@ def feature_settings() -> list[type]:
 
 
 def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) -> "flask.Flask":
-    """The application, its parts made and joined. Nothing is started and no store is asked yet.
+    """The application, made of its parts. Nothing is started, and no store is asked yet.
 
-    ``settings`` were loaded with ``feature_settings()``. ``lifecycle`` is the state that is shared with the parent
-    process; without one the application makes its own.
+    ``settings`` were loaded with ``feature_settings()``. ``lifecycle`` is the state that is shared with the arbiter;
+    without one the application makes its own.
     """
     import flask
 

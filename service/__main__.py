@@ -1,19 +1,19 @@
 """``python -m service``: read the settings, start the server.
 
-Exit codes: 0 ended as asked, 1 a store can't be reached (``--check``) or a port can't be had, 2 the settings are wrong,
-3 a store can't be set up with them (a file that holds no certificate, say).
+Exit codes: 0 ended as asked, 1 a store can't be reached (``--check``) or a port can't be used, 2 the settings are
+wrong, 3 a store can't be set up with them (because a file holds no certificate, for example).
 """
 
-# ruff: noqa: E402 -- the signals come first: imports take a second, and a container may be told to end within it
+# ruff: noqa: E402 -- the signals come first: imports take a second, and SIGTERM may come within it
 
 import os
 import signal
 
 
 def _end(*_: object) -> None:
-    """Before there is anything to finish. PID 1 would otherwise pass over SIGTERM, and Ctrl-C show a stack.
+    """End before there is anything to finish. PID 1 would otherwise ignore SIGTERM, and Ctrl-C show a stack.
 
-    At once: an exception could be raised where Python swallows it, as in the callbacks of imports.
+    Not by an exception: Python swallows some, as in the callbacks of imports.
     """
     os._exit(0)
 
@@ -40,19 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure(log_format=os.environ.get("LOG_FORMAT", ""))
     logs.install_hooks()
     features = feature_settings()
+    settings = None
     try:
         settings = load(os.environ, *features, dependencies=DEPENDENCIES)
+        logs.configure(settings)
     except SettingsError as error:
         for sentence in error.errors:
             log.critical(sentence)
-        exit_code = 2
-    else:
-        logs.configure(settings)
-        exit_code = 0
     for sentence in misspelt(os.environ, *features):  # a misspelt name may be why a setting is missing
         log.warning(sentence)
-    if exit_code:
-        return exit_code
+    if settings is None:
+        return 2
     if options.check:
         return max(_reach(name, dependency, settings) for name, dependency in DEPENDENCIES.items())
     from service.server.application import CannotListen, serve  # noqa: PLC0415 -- not needed for what comes before
@@ -66,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reach(name: str, dependency: Dependency, settings: Settings) -> int:
-    """Reach a dependency, and log the result. The exit code."""
+    """Reach a dependency, and log whether it can serve. The exit code."""
     try:
         client = dependency.open(settings)
     except (ValueError, OSError) as error:
@@ -77,7 +75,7 @@ def _reach(name: str, dependency: Dependency, settings: Settings) -> int:
             client.check()
         finally:
             client.close()
-    except Exception as error:  # noqa: BLE001 -- whatever it is, the dependency can't serve
+    except Exception as error:  # noqa: BLE001 -- any exception means that it can't serve
         log.error("%s can't serve: %s", name, error)  # noqa: TRY400 -- as above
         return 1
     log.info("%s can serve: %s", name, client.name)
@@ -94,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m service",
         description="Serve visitors on PORT and the platform on OPS_PORT. Settings come from the environment and from "
         "the files in SETTINGS_DIR.",
-        epilog="exit codes: 0 ended as asked; 1 a store can't be reached (--check) or a port can't be had;\n"
+        epilog="exit codes: 0 ended as asked; 1 a store can't be reached (--check) or a port can't be used;\n"
         "  2 the settings are wrong; 3 a store can't be set up with them\n\n"
         "settings and their defaults (their meaning is in docs/settings.md):\n" + "\n".join(rows),
         formatter_class=argparse.RawDescriptionHelpFormatter,

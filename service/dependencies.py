@@ -1,6 +1,6 @@
-"""What the service depends on: one line each, and the only place where a dependency is registered.
+"""What the service depends on, each with one line.
 
-``--check``, ``/ready``, the metric ``dependency_up``, READY_REQUIRES and the status for people all read it.
+``--check``, ``/ready``, the metric ``dependency_up`` and READY_REQUIRES know dependencies from here alone.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from service.settings import Settings
 class DependencyClient(Protocol):
     """The client of a dependency."""
 
-    name: str  # which kind of server it talks to, such as "redis"; for people, and a label of metrics
+    name: str  # its kind of server, such as "redis"; for people, and a label of metrics
 
     def check(self) -> None:
         """Ask it whether it can serve. Any exception means that it can't, and says why."""
@@ -23,7 +23,7 @@ class DependencyClient(Protocol):
 
 
 class Dependency(NamedTuple):
-    """How to reach it. ``open`` connects to nothing yet; ValueError or OSError where the settings can't be used."""
+    """How to reach it. ``open`` connects to nothing yet; ValueError or OSError if the settings can't be used."""
 
     kind: str  # health+json's componentType: "datastore", "system" or "component"
     open: Callable[[Settings], Any]  # a DependencyClient

@@ -1,4 +1,4 @@
-"""Every setting: its name, its default, its check and its meaning.
+"""Every setting: its default, its check and its meaning.
 
 Read from the environment and from the files of a mounted folder (``SETTINGS_DIR``, one file a setting, as Kubernetes
 mounts a Secret); the environment wins. ``load()`` names every error at once. ``docs/settings.md`` is made from here.
@@ -209,7 +209,7 @@ def _read_folder(folder: str, known: Mapping[str, object], errors: list[str]) ->
 
 
 def _read_file(path: Path) -> str:
-    if not path.is_file():  # a pipe that nobody writes to would be waited for
+    if not path.is_file():  # opening a pipe would wait for a writer
         raise OSError(0, "it is not a file")
     with path.open("rb") as file:
         content = file.read(_MAX_FILE_BYTES + 1)

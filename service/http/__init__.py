@@ -1,4 +1,4 @@
-"""What every route gets: errors, security, system routes, and the API's description. See the modules."""
+"""What every route gets: errors, security, system routes, and the API's description."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,12 @@ FOLDER = Path(__file__).parent
 
 
 def register(app: "Flask", parts: "Parts") -> None:
-    """Prepare ``app`` for features: what they return, raise and describe becomes a response as the design says."""
+    """Prepare ``app`` for features: for what they return, raise and describe."""
     from jinja2 import ChoiceLoader, FileSystemLoader
 
     from service.http import errors, security, system_routes
 
-    app.url_map.merge_slashes = False  # a path with "//" is told what is wrong with it, and not redirected
+    app.url_map.merge_slashes = False  # a path with "//" is not redirected: the response says what is wrong with it
     app.json.ensure_ascii = False  # type: ignore[attr-defined] # of Flask's default provider
     app.jinja_loader = ChoiceLoader([FileSystemLoader(FOLDER / "templates")])
     parts.assets.add(FOLDER / "static")

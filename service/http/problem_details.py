@@ -1,6 +1,6 @@
-"""Problem details for HTTP APIs (RFC 9457): the one shape of every error, whoever answers it.
+"""Problem details for HTTP APIs (RFC 9457): the one shape of every error.
 
-Used by the pages, by the server for what never becomes a request, and by the ops listener.
+Used by the app listener, by the server for errors before a request is complete, and by the ops listener.
 """
 
 import json
@@ -19,7 +19,7 @@ _RENAMED = {
 
 
 def title(status: int) -> str:
-    """The status' phrase, as IANA's registry has it."""
+    """The status' phrase in IANA's registry."""
     if status in _RENAMED:
         return _RENAMED[status]
     try:
@@ -34,8 +34,7 @@ def problem(
     """A problem document in UTF-8.
 
     ``kind`` is the ``type`` member, a URI reference; "about:blank" says that the status explains itself. ``instance``
-    is the path that was asked for. ``more`` are extension members. A surrogate in any text is escaped, so it never
-    raises for text.
+    is the request's path. ``more`` are extension members. A surrogate in a text is escaped, so no text raises.
     """
     document: dict[str, object] = {"type": kind, "title": title(status), "status": status, "detail": detail}
     if instance:

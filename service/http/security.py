@@ -126,7 +126,7 @@ def _believe_proxies(request: Request, networks: tuple[ipaddress.IPv4Network | i
     """Take the client's address and scheme from headers, but only as far as our own proxies vouch for them.
 
     ``X-Forwarded-For`` is read from its end: each trusted proxy vouches for the address before it; the first address
-    that is not a trusted proxy's is the client's. What is further left may have been written by anybody.
+    that is not a trusted proxy's is the client's. What is further left may be forged.
     """
 
     def trusted(address: _Address | None) -> bool:

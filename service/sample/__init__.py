@@ -1,4 +1,4 @@
-"""The sample: visitors have a session and keep files, and a page shows it. What a fork deletes."""
+"""The sample: visitors have a session and keep files, and a page shows it. A fork deletes it."""
 
 from typing import TYPE_CHECKING
 

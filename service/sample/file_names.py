@@ -1,4 +1,4 @@
-"""Which names a file may have, and how a name is sent to a browser."""
+"""The names that a file may have, and how a name is sent to a browser."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ MAX_NAME_BYTES = 255
 def from_path(environ: Mapping[str, Any], route_prefix: str) -> str:
     """The name at the end of a request's path, checked.
 
-    It is taken from the path's bytes: the framework puts U+FFFD where they are no UTF-8, and so would let two names
-    meet. Raises a 400 Problem.
+    It is read from the path's bytes: the framework replaces bytes that are not UTF-8 by U+FFFD, which would make two
+    names one. Raises a 400 Problem.
     """
     path = str(environ.get("PATH_INFO", "")).encode("latin-1")
     try:
@@ -43,14 +43,14 @@ def check(name: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """What a name begins with, as ``check`` has it. Here "", "." and ".." are right: more comes after them."""
+    """The beginning of a name, checked as a name is. "", "." and ".." are allowed: more comes after them."""
     return prefix if prefix in ("", ".", "..") else check(prefix)
 
 
 def content_disposition(name: str, *, inline: bool) -> str:
     """The header's value in both forms (RFC 6266 §4.3 and appendix D): plain for old clients, RFC 8187 for the rest."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    # Decomposed, a name may be a path (U+FF0F is a slash then): no old client is to take it for one.
+    # Decomposed, a name may look like a path (U+FF0F becomes a slash).
     plain = "".join("_" if c in '"\\%/' or not 32 <= ord(c) < 127 else c for c in plain)
     plain = "file" if plain in ("", ".", "..") else plain
     # RFC 8187 §3.2.1: attr-char; quote() keeps "-._~" and letters, digits.

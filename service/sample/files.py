@@ -36,7 +36,7 @@ FILE_CSP = "sandbox; default-src 'none'"
 
 
 class _AnyText(BaseConverter):
-    """The rest of the path, whatever it is, so that the response for a name with a slash says what is wrong."""
+    """The rest of the path, also with slashes, so that the response to a bad name says what is wrong with it."""
 
     regex = r"[\s\S]*"
     part_isolating = False
@@ -135,7 +135,7 @@ class Files:
             reservation.settle(files=files, size=info.size - old_size)
         except (SessionGone, StoreUnavailable) as error:
             if isinstance(error, SessionGone) and not error.moved:
-                # Signed out meanwhile: nobody could ever reach this file again.
+                # The visitor has signed out: no session leads to this file.
                 with contextlib.suppress(PreconditionFailed):
                     self._storage.delete(key, generation=info.generation)
                 raise
@@ -202,7 +202,7 @@ class Files:
         return LargeResponse(source, slot, request.environ["service.in_flight"])
 
     def delete(self, name: str) -> tuple[str, int]:
-        """Delete the file. Deleting what is not there is a 404."""
+        """Delete the file; a 404 if there is none."""
         name = file_names.from_path(request.environ, ROUTE)
         self.remove(name, request.headers)
         return "", 204

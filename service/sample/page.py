@@ -1,6 +1,6 @@
-"""The page, ``GET /``, and its forms: what the page's script does through the API, they do without a script.
+"""The page, ``GET /``, and its forms, which do without a script what the page's script does through the API.
 
-A form that did its work leads back to the page (303); one that did not shows the error's own page.
+A form that succeeds leads back to the page (303); one that fails leads to the page of its error.
 """
 
 from collections.abc import Callable
@@ -28,19 +28,14 @@ from service.storage.store import StorageUnavailable
 
 T = TypeVar("T")
 
-PATHS: dict[str, Json] = {
-    "/": {
-        "get": operation(
-            "page", "The page.", {200: {"description": "The page.", "content": {"text/html": {"schema": TEXT}}}}
-        )
-    }
-}
+_HTML: Json = {"description": "HTML.", "content": {"text/html": {"schema": TEXT}}}
+PATHS: dict[str, Json] = {"/": {"get": operation("page", "The page for visitors.", {200: _HTML})}}
 
-# A browser that is told "no-referrer" calls its own page's forms cross-site: their Origin is "null" (Fetch, §3.2).
+# Under "no-referrer" a browser sends the Origin "null" with the page's own forms (Fetch, §3.2): they look cross-site.
 REFERRER = {"Referrer-Policy": "same-origin"}
 GUIDE = "https://cloud.google.com/architecture/best-practices-for-operating-containers"
 FOLDER = Path(__file__).parent
-ROOM_FOR_FORM = 1024 * 1024  # bytes of a form beside its files
+ROOM_FOR_FORM = 1024 * 1024  # bytes of a form besides its files
 
 
 class SamplePage:
@@ -65,7 +60,7 @@ class SamplePage:
         self._parts.openapi.add(paths=PATHS)
 
     def page(self) -> Response:
-        """The page with what is known now. A store that is down takes its panel, and nothing else."""
+        """The page as of now. If a store is down, its panel says so, and the others are as usual."""
         visitor, no_visitor = _or_problem(self._visitor.show)
         status = self._status.show()
         files, no_files = _or_problem(lambda: self._list(status["dependencies"]["storage"]["status"]))
@@ -81,9 +76,7 @@ class SamplePage:
             max_name=MAX_VISITOR,
             max_upload=self._parts.settings.max_upload_bytes,
         )
-        response = make_response(html)
-        response.headers.extend(REFERRER)
-        return response
+        return make_response(html, REFERRER)
 
     def sign_in(self) -> Response:
         """Name the session."""
@@ -101,10 +94,10 @@ class SamplePage:
         return _back("session")
 
     def upload(self) -> Response:
-        """Store the form's files, one after the other. The field ``replace`` before them says that they may replace."""
+        """Store the form's files, one after the other. After the field ``replace`` they may replace files."""
         headers = Headers({"If-None-Match": "*"})
         stored: list[str] = []
-        with self._parts.transfers.take():  # the whole form is one, and may stall before its first file
+        with self._parts.transfers.take():  # for the whole form, which may stall before its first file
             for part in forms.parts(self._settings.max_total_bytes + ROOM_FOR_FORM):
                 if isinstance(part, tuple):
                     if part == ("replace", "yes"):
@@ -113,7 +106,7 @@ class SamplePage:
                     self._store(part, headers, stored)
                     stored.append(part.name)
         if not stored:
-            raise Problem(400, "No file was chosen.")
+            raise Problem(400, "No file was chosen. Choose one, and send the form again.")
         return _back("files")
 
     def delete(self) -> Response:
@@ -123,9 +116,9 @@ class SamplePage:
         return _back("files")
 
     def _list(self, state: str) -> dict[str, Any]:
-        """The visitor's files. A store that is known to be down is not waited for: the page is to come all the same."""
+        """The visitor's files. The page does not wait for a store that is known to be down."""
         if state == "fail":
-            raise StorageUnavailable("not asked for the page: the last check failed")
+            raise StorageUnavailable("the last check failed, so the page does not ask")
         return self._files.list()
 
     def _store(self, part: forms.FormFile, headers: Headers, stored: list[str]) -> None:
@@ -136,13 +129,13 @@ class SamplePage:
         except Exception as error:
             problem = as_problem(error)
             if problem.status == 412:
-                problem.detail = "There is a file of this name already. Tick “Replace” to replace it."
+                problem.detail = "There is a file of this name already. Tick “Replace files” to replace it."
             kept = f" The files before it were kept: {', '.join(stored)}." if stored else ""
             detail = f"{part.name}: {problem.detail}{kept}"
             raise Problem(problem.status, detail, kind=problem.kind, headers=problem.headers) from error
 
     def _docs(self, page: str, section: str) -> str:
-        """Where a practice is explained: our page about it, or a section of the guide that it comes from."""
+        """The address that explains a practice: our page about it, or a section of the guide that it comes from."""
         return f"{self._settings.docs_url}/{page}" if self._settings.docs_url else f"{GUIDE}#{section}"
 
 

@@ -1,9 +1,9 @@
 """A visitor's quotas: how many files, how many bytes. They hold however many uploads race.
 
 The session keeps the account: the counters ``files`` and ``bytes`` are raised in one atomic step *before* an upload
-begins, which the store refuses over the limit, and lowered again where it fails. Each reservation has a lease, so that
-what a killed process had reserved can be told from what is on its way: when the account says "full" and no lease
-lives, the files are counted anew and the account is put right. Why so: docs/decisions/0005-quota-in-the-session.md.
+begins (the store refuses that step over the limit), and lowered again if the upload fails. Each reservation has a
+lease: when the account is full and every lease has expired, a killed process has left reservations behind, so the files
+are counted and the account is corrected. Why so: docs/decisions/0005-quota-in-the-session.md.
 """
 
 import json
@@ -11,7 +11,6 @@ import logging
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from typing import cast
 
 from service import sessions
 from service.http.errors import Problem
@@ -24,42 +23,37 @@ log = logging.getLogger(__name__)
 
 LEASE = "lease:"
 LEASE_SECONDS = 6 * 3600.0  # longer than any upload takes
-RECOUNT_SECONDS = 30  # a full account is counted anew at most so often
-GROWTH = 8 * 2**20  # a body of unknown length is accounted for in such steps
+RECOUNT_SECONDS = 30  # the least time between two counts
+GROWTH = 8 * 2**20  # bytes; a body of unknown length reserves them in such steps
 
 
 def owner_of_files() -> str:
-    """Whose files these are: 128 random bits in hex, decided once for a session however many first uploads race.
+    """The owner of the visitor's files: 128 random bits in hex, set once in a session however many first uploads race.
 
-    Begins a session where there is none. Raises a 413 Problem where the session has no room for it, and SessionGone.
+    Begins a session if there is none. Raises a 413 Problem if the session has no room for it, and SessionGone.
     """
     session = sessions.current()
-    known = cast("str | None", session.get("owner"))
-    if known is not None:
-        return known
-    drawn = secrets.token_hex(16)
-    value = json.dumps(drawn).encode()
-    match session.step(Change(set={"owner": value}, put={"owned": 1}, expect={"owned": 0}, create=True)):
-        case Applied():
-            return drawn
-        case Refusal.TOO_LARGE:
-            raise Problem(413, "The session has no room left for files.", kind="session-too-large")
-    session.refresh()
-    known = cast("str | None", session.get("owner"))
-    if known is None:
-        raise SessionGone(moved=False)
-    return known
+    if "owner" not in session:
+        value = json.dumps(secrets.token_hex(16)).encode()
+        change = Change(set={"owner": value}, put={"owned": 1}, expect={"owned": 0}, create=True)
+        if session.step(change) is Refusal.TOO_LARGE:
+            detail = "The session has no room left for files. Sign out to begin a new session."
+            raise Problem(413, detail, kind="session-too-large")
+        session.refresh()  # another request may have been the first
+        if "owner" not in session:
+            raise SessionGone(moved=False)
+    return str(session["owner"])
 
 
 class Reservation:
-    """Room for one upload. ``settle()`` ends it: what was stored stays in the account, the rest is given back."""
+    """Room for one upload. ``settle()`` ends it: the account keeps what was stored, and gets back the rest."""
 
     def __init__(self, quota: "Quota", lease: str, files: int, reserved: int) -> None:
         self._quota, self._lease = quota, lease
         self._files, self._bytes = files, reserved
 
     def grow_with(self, body: Iterator[bytes]) -> Iterator[bytes]:
-        """``body``, reserving more as it comes. Raises a 507 Problem when there is no more room."""
+        """``body``, with more reserved as it comes. Raises a 507 Problem when there is no more room."""
         seen = 0
         for chunk in body:
             seen += len(chunk)
@@ -68,9 +62,9 @@ class Reservation:
             yield chunk
 
     def confirmed(self, body: Iterator[bytes]) -> Iterator[bytes]:
-        """``body``, and before its end the question whether the session is still there. Raises SessionGone.
+        """``body``. SessionGone is raised before its end if the session has been ended or has got another id.
 
-        So the store commits nothing for somebody who has signed out meanwhile, or has only an id from before a sign-in.
+        So the store keeps nothing for a visitor who has signed out, or for a client with an id from before a sign-in.
         """
         yield from body
         sessions.current().step(Change())
@@ -81,7 +75,7 @@ class Reservation:
         sessions.current().step(Change(add=add, delete=frozenset({self._lease})))
 
     def give_back(self) -> None:
-        """The upload failed. What it failed of is to be told, so nothing is raised: the lease heals the account."""
+        """The upload failed. Raises nothing, so that its own error is reported; the lease corrects the account."""
         try:
             self.settle(files=0, size=0)
         except (StoreUnavailable, SessionGone) as error:
@@ -96,9 +90,9 @@ class Quota:
         self._limits = {"files": settings.max_files, "bytes": settings.max_total_bytes}
 
     def reserve(self, owner: str, *, files: int, size: int) -> Reservation:
-        """Room for an upload that adds ``files`` (0 or 1) and ``size`` bytes (0 for unknown, or where it shrinks).
+        """Room for an upload that adds ``files`` (0 or 1) and ``size`` bytes (0 if unknown, or if the file shrinks).
 
-        Raises a 507 Problem where there is none.
+        Raises a 507 Problem if there is none.
         """
         lease = LEASE + secrets.token_urlsafe(6)
         if not self._try(lease, files, size):
@@ -108,7 +102,7 @@ class Quota:
         return Reservation(self, lease, files, size)
 
     def grow(self, lease: str, needed: int) -> int:
-        """Reserve more: a large step, or the bytes that are needed where there is room for no more. How many it was.
+        """Reserve more: a large step if there is room for it, else the bytes ``needed``. How many they were.
 
         Raises a 507 Problem.
         """
@@ -123,12 +117,8 @@ class Quota:
 
     def usage(self, counters: Mapping[str, int]) -> dict[str, int]:
         """The account and its limits, for the visitor."""
-        return {
-            "files": counters.get("files", 0),
-            "bytes": counters.get("bytes", 0),
-            "max_files": self._limits["files"],
-            "max_bytes": self._limits["bytes"],
-        }
+        used = {name: counters.get(name, 0) for name in self._limits}
+        return used | {f"max_{name}": limit for name, limit in self._limits.items()}
 
     def _try(self, lease: str, files: int, size: int) -> bool:
         values = {lease: json.dumps(int(time.time() + LEASE_SECONDS)).encode()}
@@ -139,34 +129,34 @@ class Quota:
             case Refusal.OVER_LIMIT:
                 return False
             case Refusal.TOO_LARGE:
-                headers = {"Retry-After": "5"}
-                raise Problem(503, "Too many uploads of yours are on their way.", kind="busy", headers=headers)
+                detail = "You have too many uploads at once. Try again when some of them have ended."
+                raise Problem(503, detail, kind="busy", headers={"Retry-After": "5"})
             case refusal:
                 raise RuntimeError(f"a reservation was refused: {refusal}")
 
     def _recount(self, owner: str) -> None:
-        """Put the account right, if nothing is on its way that it does not know of."""
+        """Correct the account, if no upload is on its way."""
         now = time.time()
         session = sessions.current()
         counters = dict(session.counters)
         if now - counters.get("recounted", 0) < RECOUNT_SECONDS:
             return
-        leases = {name: float(session[name]) for name in list(session) if name.startswith(LEASE)}
-        if any(until > now for until in leases.values()):
+        leases = [name for name in session if name.startswith(LEASE)]
+        if any(session[name] > now for name in leases):
             return
-        files = size = 0
+        sizes: list[int] = []
         token = None
         while True:
             page = self._storage.list(f"visitors/{owner}/", page_token=token, limit=1000)
-            files += len(page.objects)
-            size += sum(info.size for info in page.objects)
+            sizes += [info.size for info in page.objects]
             token = page.next_token
             if token is None:
                 break
-        seen = {name: counters.get(name, 0) for name in ("files", "bytes")}
-        put = {"files": files, "bytes": size, "recounted": int(now)}
+        seen = {name: counters.get(name, 0) for name in self._limits}
+        put = {"files": len(sizes), "bytes": sum(sizes), "recounted": int(now)}
         session.step(Change(put=put, delete=frozenset(leases), expect=seen))
 
     def _full(self) -> Problem:
         files, size = self._limits["files"], self._limits["bytes"]
-        return Problem(507, f"You may keep {files} files and {size} bytes. Delete some first.", kind="quota")
+        detail = f"You may keep at most {files} files and {size} bytes. Delete files to make room."
+        return Problem(507, detail, kind="quota")

@@ -1,4 +1,4 @@
-"""``/api/status``: how the instance that answered is, for people who look at the page. Probes ask elsewhere."""
+"""``/api/status``: the state of this instance, for people at the page. Probes use ``/health`` and ``/ready``."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from service.sample.settings import SampleSettings
 
 
 class Status:
-    """The route, and the same for the page."""
+    """The route, and its data for the page."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -22,16 +22,13 @@ class Status:
         self._parts.openapi.add(paths=PATHS, schemas={"Status": _schema()})
 
     def show(self) -> dict[str, Any]:
-        """The instance, liveness, readiness and dependencies. Always a 200, whatever it says."""
+        """The instance, liveness, readiness and dependencies. Always a 200."""
         figures = {"figures": self._parts.metrics.figures()} if self._shows_figures else {}
         return {"instance": self._parts.instance, **self._parts.health.summary(), **figures}
 
 
-PATHS: dict[str, Json] = {
-    "/api/status": {
-        "get": operation("status", "How the instance that answered is.", {200: json_body("Its state.", "Status")})
-    }
-}
+_STATUS = {200: json_body("The state.", "Status")}
+PATHS: dict[str, Json] = {"/api/status": {"get": operation("status", "The state of this instance.", _STATUS)}}
 
 
 def _schema() -> Json:

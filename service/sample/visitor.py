@@ -1,4 +1,4 @@
-"""The visitor's session, ``/api/session``: a sample of what a service remembers about a visitor between requests."""
+"""The visitor's session, ``/api/session``: a sample of what a service keeps about a visitor between requests."""
 
 import unicodedata
 from email.utils import formatdate
@@ -32,10 +32,8 @@ class Visitor:
     def show(self) -> dict[str, Any]:
         """What the session holds. Never creates one."""
         session = sessions.current()
-        if not session.exists:
-            return {"exists": False, "name": None, "visits": 0, "created": None, "expires": None, "store": self._store}
         return {
-            "exists": True,
+            "exists": session.exists,
             "name": session.get("name"),
             "visits": session.counters.get("visits", 0),
             "created": _date(session.created),
@@ -44,7 +42,7 @@ class Visitor:
         }
 
     def sign_in(self) -> dict[str, Any]:
-        """Give the session a name, and a new id: whoever knew the old id is not signed in."""
+        """Give the session a name, and a new id: the old id, which others may know, is not signed in."""
         return {"name": self.name_it(request_body.json_object().get("name"))}
 
     def name_it(self, given: object) -> str:
@@ -68,12 +66,11 @@ class Visitor:
 def check_name(name: object) -> str:
     """A visitor's name in NFC: 1 to 100 characters, none of them control characters. Raises a 400 Problem."""
     if not isinstance(name, str):
-        raise Problem(400, 'There must be a name, as in {"name": "Ada"}.', kind="bad-name")
+        raise Problem(400, 'Send a name, as in {"name": "Ada"}.', kind="bad-name")
     name = unicodedata.normalize("NFC", name).strip()
     if not 1 <= len(name) <= MAX_VISITOR or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
-        raise Problem(
-            400, f"A name has 1 to {MAX_VISITOR} characters, none of them a control character.", kind="bad-name"
-        )
+        detail = f"A name must have 1 to {MAX_VISITOR} characters, and no control characters."
+        raise Problem(400, detail, kind="bad-name")
     return name
 
 
@@ -91,9 +88,7 @@ PATHS: dict[str, Json] = {
             *(403, 408, 409, 411, 413, 415, 503),
             requestBody=json_body("The visitor's name.", "SignIn") | {"required": True},
         ),
-        "delete": operation(
-            "signOut", "End the session.", {204: {"description": "The session is gone."}}, 403, 409, 503
-        ),
+        "delete": operation("signOut", "End the session.", {204: "The session is gone."}, 403, 409, 503),
     },
     "/api/session/visits": {
         "post": operation("visit", "Count a visit.", {200: json_body("The count.", "Visits")}, 403, 409, 413, 503)
