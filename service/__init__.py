@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 TITLE = "Seatrial"
 
-# What this service does. A feature is a package with ``register(app, parts)``; if it has settings of its own, its module
-# ``settings`` names their dataclass ``FEATURE_SETTINGS``. A fork deletes the sample's folder, and its name here.
+# What this service does. A feature is a package with ``register(app, parts)``. If it has settings of its own, its
+# module ``settings`` names their dataclass ``FEATURE_SETTINGS``. A fork deletes the sample's folder, and its name here.
 FEATURES: tuple[str, ...] = ("service.sample",)
 
 
