@@ -37,7 +37,7 @@ def instrument(app: "WSGIApplication", *, metrics: Metrics, in_flight: RequestWa
     the response. 4xx is logged as INFO: it is the client's error, and scanners make many; 5xx is ERROR.
     """
     metrics.serving()
-    logs.count_records(metrics.log_records)
+    logs.count_records(metrics.log_records, metrics.log_records_dropped)
     shared = _Shared(metrics, in_flight, AccessLog())
 
     def instrumented(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

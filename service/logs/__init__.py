@@ -5,12 +5,11 @@ when they are known. Call it in the parent process: what is forked from it share
 """
 
 import logging
-from collections.abc import Callable
 
 from service.logs import redaction
 from service.logs.capture import install_hooks
 from service.logs.formatter import SafeJsonFormatter, TextFormatter
-from service.logs.stdout_handler import LineHandler
+from service.logs.stdout_handler import Count, LineHandler
 from service.settings import Settings
 
 __all__ = ["configure", "count_records", "install_hooks"]
@@ -40,7 +39,7 @@ def configure(settings: Settings | None = None, *, log_format: str = "") -> None
     root.setLevel(settings.log_level if settings else logging.INFO)
 
 
-def count_records(count: Callable[[str, int], None]) -> None:
-    """Call ``count(severity, how_many)`` for every record of this process, those already written included."""
+def count_records(written: Count, dropped: Count) -> None:
+    """Call these with a severity and a number for every record of this process, those already written included."""
     if _handler is not None:
-        _handler.count(count)
+        _handler.count(written, dropped)

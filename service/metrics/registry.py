@@ -75,6 +75,9 @@ class Metrics:
         self.session_hits, self.session_misses = reads.labels("hit"), reads.labels("miss")
         self.sessions_created = Counter("sessions_created", "Sessions that were begun.", registry=registry)
         self._log_records = Counter("log_records", "Log records written.", ("severity",), registry=registry)
+        self._log_records_dropped = Counter(
+            "log_records_dropped", "Log records dropped, because nobody read stdout.", ("severity",), registry=registry
+        )
         self._exposition = Exposition(registry, version=settings.version, revision=settings.revision)
 
     def serving(self) -> None:
@@ -107,6 +110,10 @@ class Metrics:
     def log_records(self, severity: str, count: int) -> None:
         """So many records of this severity were written."""
         self._log_records.labels(severity).inc(count)
+
+    def log_records_dropped(self, severity: str, count: int) -> None:
+        """So many records of this severity were dropped."""
+        self._log_records_dropped.labels(severity).inc(count)
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """``Content-Type`` and body for a scrape: OpenMetrics where ``accept`` asks for it, else Prometheus' text."""

@@ -307,7 +307,7 @@ def test_a_frozen_process_holds_up_no_other_for_long() -> None:
     process = start(
         """
         import fcntl
-        held = logs._handler._between_processes
+        held = logs._handler._writer._between_processes
         pid = os.fork()
         if pid == 0:
             fcntl.lockf(held, fcntl.LOCK_EX)

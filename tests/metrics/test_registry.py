@@ -144,8 +144,8 @@ def test_records_are_counted_from_the_first_one_on() -> None:
     say(20)
     say(20)
     say(40)
-    handler.count(count)
+    handler.count(count, count)
     assert counted == {"INFO": 2, "ERROR": 1}
     say(50)
-    handler.count(count)
+    handler.count(count, count)
     assert counted == {"INFO": 2, "ERROR": 1, "CRITICAL": 1}
