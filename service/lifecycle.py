@@ -1,31 +1,27 @@
 """Whether the service is about to end: known to the parent process and to all workers."""
 
+import ctypes
 import mmap
+from typing import Self
 
 
-class Lifecycle:
-    """What the parent process decides and every worker sees at once.
+class Lifecycle(ctypes.Structure):
+    """What the parent process decides and every worker sees at once, because they share its memory.
 
-    Make it before the workers are forked: they share its memory.
+    Make it before the workers are forked.
     """
 
-    def __init__(self) -> None:
-        self._shared = mmap.mmap(-1, mmap.PAGESIZE)  # anonymous and shared, so it outlives a fork
+    draining: bool  # the shutdown has begun: no new traffic is wanted
+    ending: bool  # the workers must end
+    _fields_ = (("draining", ctypes.c_bool), ("ending", ctypes.c_bool))
 
-    @property
-    def draining(self) -> bool:
-        """Whether the shutdown has begun: no new traffic is wanted."""
-        return self._shared[0] != 0
+    def __new__(cls) -> Self:
+        return cls.from_buffer(mmap.mmap(-1, mmap.PAGESIZE))  # anonymous memory, which is still shared after a fork
 
     def drain(self) -> None:
         """The shutdown begins. It can't be taken back."""
-        self._shared[0] = 1
-
-    @property
-    def ending(self) -> bool:
-        """Whether the workers must end."""
-        return self._shared[1] != 0
+        self.draining = True
 
     def end(self) -> None:
         """SHUTDOWN_DELAY is over: a worker that gets SIGTERM now ends."""
-        self._shared[0] = self._shared[1] = 1
+        self.draining = self.ending = True
