@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.storage.gcs import GcsClient, GcsStore
-from service.storage.gcs.describe import from_headers
+from service.storage.gcs.download import from_headers
 from service.storage.store import ObjectInfo, ObjectPage, StorageMisconfigured
 
 GOOD = {
@@ -127,7 +127,7 @@ def test_a_listing_is_a_page(says: Says, listing: object, page: ObjectPage) -> N
     ],
 )  # fmt: skip
 def test_what_is_no_listing_is_told(says: Says, listing: object) -> None:
-    with pytest.raises(StorageMisconfigured, match="no object store"):
+    with pytest.raises(StorageMisconfigured, match="not an object store"):
         says.list(listing)
 
 
@@ -149,7 +149,7 @@ def test_no_response_breaks_it(says: Says, response: object) -> None:
 @settings(deadline=None)
 def test_no_response_to_an_upload_or_a_look_breaks_it(says: Says, response: object) -> None:
     says.text = json.dumps(response)
-    with pytest.raises(StorageMisconfigured, match="no object store"):
+    with pytest.raises(StorageMisconfigured, match="not an object store"):
         says.store.put("b", iter([b""]), content_type="text/plain", generation=0)
-    with pytest.raises(StorageMisconfigured, match="no object store"):
+    with pytest.raises(StorageMisconfigured, match="not an object store"):
         says.store.stat("b")

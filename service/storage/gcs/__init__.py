@@ -31,7 +31,7 @@ __all__ = ["GcsClient", "GcsStore"]
 # No more than is needed (json_api#partial-response).
 _LISTED = "nextPageToken,items(name,size,contentType,generation,crc32c,updated)"
 _CHECK_KEY = "health-check"  # never written
-_ATTEMPTS = 5  # to open what is replaced meanwhile
+_ATTEMPTS = 5  # to open an object that is replaced meanwhile
 
 
 class GcsStore:
@@ -60,9 +60,7 @@ class GcsStore:
 
     def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
         """A transfer that breaks is taken up again where it broke."""
-        download = GcsDownload(self._client, self._object(info.key), info, start, end)
-        download.begin()
-        return download
+        return GcsDownload(self._client, self._object(info.key), info, start, end).begin()
 
     def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
         """One request, where its response describes the object; else that is asked for as well."""
@@ -71,9 +69,8 @@ class GcsStore:
                 download = GcsDownload(self._client, self._object(key))
             except ObjectNotFound:
                 return None
-            with contextlib.suppress(ObjectNotFound):  # replaced before its first bytes came: what is there now?
-                download.begin()
-                return self._ours(download.info), download
+            with contextlib.suppress(ObjectNotFound):  # replaced before its first bytes came: look again
+                return self._ours(download.info), download.begin()
         raise StorageUnavailable("the object is replaced again and again, or the store knows no generations")
 
     def delete(self, key: str, *, generation: int | None) -> bool:
@@ -84,7 +81,7 @@ class GcsStore:
             try:
                 return self._delete(key, info.generation)
             except PreconditionFailed:
-                continue  # written between the two: that one goes too
+                continue  # written meanwhile: that one is deleted too
         return False
 
     def _delete(self, key: str, generation: int) -> bool:
@@ -92,14 +89,14 @@ class GcsStore:
         try:
             self._client.delete(self._object(key), generation, failed=failed)
         except ObjectNotFound:
-            return bool(failed)  # an attempt whose response was lost came before: it was that one
+            return bool(failed)  # an earlier attempt, whose response was lost, has deleted it
         return True
 
     def list(self, prefix: str, *, page_token: str | None, limit: int) -> ObjectPage:
         """One request (json_api/v1/objects/list)."""
 
         def one_page() -> ObjectPage:
-            blobs = self._client.bucket().list_blobs(
+            blobs = self._client.connected().bucket.list_blobs(
                 prefix=self._prefix + prefix,
                 page_token=page_token,
                 max_results=limit,
@@ -114,19 +111,19 @@ class GcsStore:
                 raise ValueError("the store knows no such page token") from error
             except (GoogleAuthError, RequestException):  # some are ValueErrors, too
                 raise
-            except NONSENSE as error:  # of the library, which trusts the response
-                raise StorageMisconfigured("this is no object store: its response is no listing") from error
+            except NONSENSE as error:  # the library trusts the response
+                raise StorageMisconfigured("this is not an object store: its response is not a listing") from error
             return ObjectPage(objects, blobs.next_page_token or None)
 
         return self._client.call_bucket(one_page)
 
     def check(self) -> None:
-        """Asks for an object that never is, without retries: a listing costs twelve times as much."""
+        """Asks for an object that never exists, without retries: a listing costs twelve times as much."""
         try:
             self._client.look(self._object(_CHECK_KEY), budget=0)
         except ObjectNotFound as error:
             if not str(error).startswith("No such object"):
-                # The bucket may be what is missing. A listing knows.
+                # The bucket may be missing. A listing shows it.
                 self.list("", page_token=None, limit=1)
 
     def close(self) -> None:
@@ -136,7 +133,7 @@ class GcsStore:
         return replace(info, key=info.key[len(self._prefix) :])
 
     def _object(self, key: str) -> str:
-        """The object's name. ValueError where it can't be one (docs/objects#naming)."""
+        """The object's name. ValueError where it is not a valid one (docs/objects#naming)."""
         name = self._prefix + key
         if not key or name in (".", "..") or set(name) & {"\r", "\n"} or len(name.encode()) > 1024:
             raise ValueError("a key with the prefix must be 1 to 1024 bytes of UTF-8 without line breaks")

@@ -1,4 +1,4 @@
-"""Google's client: where it is, who we are, how long we wait, what is tried again."""
+"""Google's client: its endpoint, credentials, connections and time-outs, and what is tried again."""
 
 import logging
 import os
@@ -7,8 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any, NamedTuple, TypeVar
 
 import google.auth
 from google.auth.credentials import AnonymousCredentials, Credentials
@@ -19,7 +18,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
-from service.storage.gcs.errors import bucket_missing, in_our_words
+from service.storage.gcs.errors import OF_THE_CLIENT, bucket_missing, translate
 from service.storage.store import ObjectNotFound
 
 log = logging.getLogger(__name__)
@@ -28,6 +27,13 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 0.1  # seconds; then twice as long each time, with jitter
 _LONGEST_PAUSE = 5.0
+
+
+class Connected(NamedTuple):
+    """The library's bucket, for its methods, and its connections, for requests that it has no method for."""
+
+    bucket: storage.Bucket
+    session: AuthorizedSession
 
 
 @dataclass(eq=False, repr=False)
@@ -54,21 +60,21 @@ class GcsClient:
         self.endpoint = self.endpoint or emulator
         if self.endpoint and "://" not in self.endpoint:
             self.endpoint = f"http://{self.endpoint}"
-        # For calls of the library. It would try again by itself, but not say that it did: call() does, by its rules.
+        # For calls of the library. It would try again without a word; call() does so by its rules, and logs it.
         self.once: dict[str, Any] = {"timeout": self.timeout, "retry": None}
         self._retry = DEFAULT_RETRY.with_delay(_FIRST_PAUSE, _LONGEST_PAUSE, 2).with_timeout(self.retry_budget)
         self._lock = threading.Lock()
-        self._opened: tuple[storage.Bucket, AuthorizedSession] | None = None
+        self._connected: Connected | None = None
         self._no_credentials: GoogleAuthError | None = None
         self._look_again = 0.0
 
     def call(self, do: Callable[[], T], *, budget: float | None = None, failed: list[str] | None = None) -> T:
-        """Do it until it is done, or can't be: StorageError. It must be safe to repeat.
+        """Do it until it succeeds; StorageError where it does not. It must be safe to repeat.
 
-        ``budget`` (seconds) is the store's own unless given. To ``failed`` are added the names of what failed attempts
-        raised: each may have taken effect all the same.
+        ``budget`` (seconds) is the store's own unless given. To ``failed`` is added the name of each failed attempt's
+        error: the attempt may have taken effect all the same.
         """
-        outer = sys.exception()  # what is being handled where this is called from
+        outer = sys.exception()  # what the caller is handling
 
         def note(error: Exception) -> None:
             kind = type(error).__name__
@@ -80,15 +86,9 @@ class GcsClient:
         retry = self._retry if budget is None else self._retry.with_timeout(budget)
         try:
             done: T = retry(do, note)()
-        except Exception as error:
-            translated = in_our_words(error, self.bucket_name)
-            if translated is None:
-                raise
+        except OF_THE_CLIENT as error:
             _let_go(error, outer)
-            try:
-                raise translated from error
-            finally:
-                del translated  # its stack holds this frame, which must not hold it
+            raise translate(error, self.bucket_name) from error
         return done
 
     def call_bucket(self, do: Callable[[], T], *, failed: list[str] | None = None) -> T:
@@ -114,49 +114,35 @@ class GcsClient:
 
     def close(self) -> None:
         """Close idle connections."""
-        if self._opened is not None:
-            self._opened[0].client.close()
-
-    # To be used within call():
-
-    def bucket(self) -> storage.Bucket:
-        """The bucket, for the library's own methods."""
-        return self._open()[0]
+        if self._connected is not None:
+            self._connected.bucket.client.close()
 
     def blob(self, name: str) -> storage.Blob:
-        """The object, for the library's own methods."""
-        return self.bucket().blob(name)
+        """The object, for the library's own methods. To be used within call()."""
+        return self.connected().bucket.blob(name)
 
-    def download_url(self, name: str) -> str:
-        """Where the object's bytes are, for a request of our own (docs/request-endpoints)."""
-        bucket = self.bucket()
-        return f"{bucket.client.api_endpoint}/download/storage/v1{bucket.path}/o/{quote(name, safe='~')}"
+    def connected(self) -> Connected:
+        """The bucket and its connections. To be used within call().
 
-    def session(self) -> AuthorizedSession:
-        """The library's connections, for what it has no good method for."""
-        return self._open()[1]
-
-    def _open(self) -> tuple[storage.Bucket, AuthorizedSession]:
-        """Credentials are looked for when they are first needed: that may mean to ask a metadata server.
-
-        While one thread looks, others wait; what it does not find, none of them looks for again at once.
+        Credentials are looked for when they are first needed, because a metadata server may have to be asked. While
+        one thread looks, others wait; if it finds none, nobody looks again for some seconds.
         """
         with self._lock:
-            if self._opened is None:
+            if self._connected is None:
                 if self._no_credentials and time.monotonic() < self._look_again:
                     raise self._no_credentials
                 try:
-                    self._opened = self._connect()
+                    self._connected = self._connect()
                 except GoogleAuthError as error:
                     self._no_credentials, self._look_again = error, time.monotonic() + _LONGEST_PAUSE
                     raise
-            return self._opened
+            return self._connected
 
-    def _connect(self) -> tuple[storage.Bucket, AuthorizedSession]:
+    def _connect(self) -> Connected:
         credentials = self.credentials
         if credentials is None:
             credentials, _ = google.auth.default(scopes=storage.Client.SCOPE)
-        # Else the library asks for the bucket's own description, in threads: with each client, and after 404s.
+        # Else the library asks for the bucket's description, in threads: for each client, and after each 404.
         os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
         # A session of our own because the library's keeps ten connections, whatever the number of threads.
         session = AuthorizedSession(credentials, refresh_timeout=self.timeout)  # type: ignore[no-untyped-call] # as above
@@ -169,14 +155,14 @@ class GcsClient:
         session.trust_env = False
         session.proxies.update(get_environ_proxies(client.api_endpoint))
         session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
-        return client.bucket(self.bucket_name), session
+        return Connected(client.bucket(self.bucket_name), session)
 
 
 def _let_go(error: BaseException | None, outer: BaseException | None) -> None:
     """Free what a failed attempt sent, up to 8 MiB, at once. ``outer`` is not the attempt's, and is left as it is.
 
-    The library keeps the errors of a call until its end. An error keeps its request, and by its traceback everything
-    that was on the stack, in cycles that only the garbage collector would find.
+    The library keeps the errors of a call until its end. An error keeps its request, and its traceback keeps the whole
+    stack, in cycles that only the garbage collector would find.
     """
     while error is not None and error is not outer:
         error.__traceback__ = None

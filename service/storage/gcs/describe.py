@@ -1,20 +1,19 @@
 """An object as Google describes it (json_api/v1/objects#resource), as an ObjectInfo with the object's whole name."""
 
 import base64
-from collections.abc import Mapping
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from google.cloud.storage import Blob
 
 from service.storage.store import ObjectInfo, StorageMisconfigured
 
-NONSENSE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)  # where a response is not what it should be
+# What is raised where a response is not what it should be.
+NONSENSE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 
 
 def from_blob(blob: Blob) -> ObjectInfo:
-    """What the library was told. StorageMisconfigured where that describes no object."""
+    """The library's description. StorageMisconfigured where it describes no object."""
     try:  # the properties parse what the response holds
         resource = {
             "size": blob.size,
@@ -24,7 +23,7 @@ def from_blob(blob: Blob) -> ObjectInfo:
             "updated": str(blob.updated),
         }
     except NONSENSE as error:
-        raise StorageMisconfigured(f"this is no object store: an object without {error}") from error
+        raise StorageMisconfigured(f"this is not an object store: an object without {error}") from error
     return from_resource(blob.name, resource)
 
 
@@ -43,26 +42,7 @@ def from_resource(name: str, resource: Any) -> ObjectInfo:
             updated=datetime.fromisoformat(resource["updated"]).timestamp(),
         )
     except NONSENSE as error:
-        raise StorageMisconfigured(f"this is no object store: an object without {error}") from error
-
-
-def from_headers(name: str, headers: Mapping[str, str]) -> ObjectInfo | None:
-    """The headers of a download (xml-api/reference-headers; times to the second). None where they describe no object.
-
-    The JSON API sends them as the XML API does, but its own pages do not promise it.
-    """
-    hashes = dict(part.strip().partition("=")[::2] for part in headers.get("X-Goog-Hash", "").split(","))
-    try:
-        resource = {
-            "size": headers["X-Goog-Stored-Content-Length"],
-            "contentType": headers.get("Content-Type"),
-            "generation": headers["X-Goog-Generation"],
-            "crc32c": hashes["crc32c"],
-            "updated": str(parsedate_to_datetime(headers["Last-Modified"])),
-        }
-        return from_resource(name, resource)
-    except (*NONSENSE, StorageMisconfigured):
-        return None
+        raise StorageMisconfigured(f"this is not an object store: an object without {error}") from error
 
 
 def crc32c_text(crc32c: int) -> str:

@@ -1,16 +1,21 @@
 """One download: one generation, taken up again where it breaks, its checksum compared at the end.
 
-The library hands out a response only as a whole, or pushes it into a file. So the request is made here, in its session.
+The library returns a response only as a whole, or writes it into a file. So the request is made here, in its session.
 """
 
-from collections.abc import Iterator
+import base64
+import re
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import google_crc32c
+from google.api_core.exceptions import from_http_response
 
 from service.storage.gcs.client import GcsClient
-from service.storage.gcs.describe import from_blob, from_headers
-from service.storage.gcs.errors import Stalled, raise_refusal
+from service.storage.gcs.describe import NONSENSE, from_blob
+from service.storage.gcs.errors import Stalled
 from service.storage.store import ChecksumMismatch, ObjectInfo, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -19,16 +24,11 @@ if TYPE_CHECKING:
 _PIECE = 256 * 1024
 
 
-class GcsDownload(Iterator[bytes]):
+class GcsDownload:
     """The bytes of the object ``name`` from ``start`` to ``end``, of the generation in ``info``.
 
-    Without ``info`` all that is there now; ``info`` is known when the constructor returns. ``begin()`` comes next.
-
-    Where the whole object is read and does not fit its checksum, the last bytes are never handed out: ChecksumMismatch
-    comes instead, so that whoever counts sees a transfer cut short. Else StorageUnavailable, ObjectNotFound.
+    Without ``info`` all that is there now; ``info`` is known when the constructor returns.
     """
-
-    info: ObjectInfo
 
     def __init__(
         self, client: GcsClient, name: str, info: ObjectInfo | None = None, start: int = 0, end: int | None = None
@@ -36,88 +36,109 @@ class GcsDownload(Iterator[bytes]):
         self._client, self._name = client, name
         self._response: requests.Response | None = None
         self._pieces: Iterator[bytes] = iter(())
-        self._first = b""
-        self.info = info or client.call(self._discover)
+        self.info: ObjectInfo = info or client.call(self._discover) or from_blob(client.look(name))
         self._at, self._end = start, self.info.size if end is None else end
-        self._crc32c = 0 if (self._at, self._end) == (0, self.info.size) else None
+        self._is_whole = (self._at, self._end) == (0, self.info.size)
+        self._crc32c = 0
 
-    def begin(self) -> None:
-        """Fetch the first bytes. ObjectNotFound if it was replaced or deleted meanwhile."""
-        if self._at < self._end:
-            self._first = self._read()
-        elif self._end == 0:
-            if self._response is None:
+    def begin(self) -> Iterator[bytes]:
+        """The bytes. The first ones are fetched before this returns: ObjectNotFound if the object was replaced.
+
+        Where the whole object is read and does not fit its checksum, ChecksumMismatch comes instead of the last bytes,
+        so that the reader gets too few. Else StorageUnavailable, ObjectNotFound.
+        """
+        pieces = self._all()
+        next(pieces)
+        return pieces
+
+    def _all(self) -> Iterator[bytes]:
+        """All pieces; before them an empty one, when the first has arrived."""
+        try:
+            if self._end == 0 and self._response is None:
                 self._client.call(self._open)  # an empty object: is it still there?
-            self.close()
-
-    def __next__(self) -> bytes:
-        if self._first:
-            piece, self._first = self._first, b""
-            return piece
-        if self._at == self._end:
-            raise StopIteration
-        return self._read()
-
-    def close(self) -> None:
-        """End it. The connection is used again if nothing of the response is left in it."""
-        response, self._response = self._response, None
-        if response is not None:
-            response.close()
+            first = self._read() if self._at < self._end else b""
+            yield b""
+            yield first
+            while self._at < self._end:
+                yield self._read()
+        finally:
+            self._close()
 
     def _read(self) -> bytes:
         piece = self._client.call(self._read_once)
         self._at += len(piece)
-        if self._crc32c is not None:
-            self._crc32c = google_crc32c.extend(self._crc32c, piece)
-            if self._at == self._end and self._crc32c != self.info.crc32c:
-                self.close()
-                raise ChecksumMismatch("what the object store sent does not fit its checksum")
-        if self._at == self._end:
-            self.close()
+        self._crc32c = google_crc32c.extend(self._crc32c, piece)
+        if self._is_whole and self._at == self._end and self._crc32c != self.info.crc32c:
+            raise ChecksumMismatch("what the object store sent does not fit its checksum")
         return piece
 
     def _read_once(self) -> bytes:
         if self._response is None:
             self._open()
         try:
-            piece = next(self._pieces, b"")[: self._end - self._at]
+            if piece := next(self._pieces, b"")[: self._end - self._at]:
+                return piece
         except BaseException:
-            self.close()
+            self._close()
             raise
-        if not piece:
-            self.close()
-            raise Stalled("the download ended early")
-        return piece
+        self._close()
+        raise Stalled("the download ended early")
 
-    def _discover(self) -> ObjectInfo:
-        """Ask for whatever is there, and what that is. A response that does not say it is of no use."""
-        response = self._ask("", {}, 200)
-        info = from_headers(self._name, response.headers)
-        if info is None:
+    def _close(self) -> None:
+        """The connection is used again if the response was read to its end."""
+        response, self._response = self._response, None
+        if response is not None:
             response.close()
-            blob = self._client.blob(self._name)
-            blob.reload(**self._client.once)
-            return from_blob(blob)
-        self._response, self._pieces = response, response.iter_content(_PIECE)
+
+    def _discover(self) -> ObjectInfo | None:
+        """Ask for whatever is there, and what that is; None where the response does not say it."""
+        info = from_headers(self._name, self._ask("", {}, 200))
+        if info is None:
+            self._close()
         return info
 
     def _open(self) -> None:
         """Ask for what is left."""
-        whole = (self._at, self._end) == (0, self.info.size)
-        part = {} if whole else {"Range": f"bytes={self._at}-{self._end - 1}"}
-        response = self._ask(f"&generation={self.info.generation}", part, 200 if whole else 206)
-        self._response, self._pieces = response, response.iter_content(_PIECE)
+        is_part = self._at > 0 or not self._is_whole
+        part = {"Range": f"bytes={self._at}-{self._end - 1}"} if is_part else {}
+        self._ask(f"&generation={self.info.generation}", part, 206 if is_part else 200)
 
-    def _ask(self, more: str, part: dict[str, str], status: int) -> "requests.Response":
-        """json_api/v1/objects/get with alt=media."""
-        response = self._client.session().get(
-            f"{self._client.download_url(self._name)}?alt=media{more}",
+    def _ask(self, more: str, part: dict[str, str], status: int) -> Mapping[str, str]:
+        """json_api/v1/objects/get with alt=media, at the address in docs/request-endpoints. The response's headers."""
+        bucket, session = self._client.connected()
+        response = session.get(
+            f"{bucket.client.api_endpoint}/download/storage/v1{bucket.path}/o/{quote(self._name, safe='~')}"
+            f"?alt=media{more}",
             headers={"Accept-Encoding": "identity", **part},  # sizes and checksums are of what is stored
             stream=True,
             timeout=self._client.timeout,
         )
-        raise_refusal(response)
+        if not response.ok:
+            raise from_http_response(response)  # type: ignore[no-untyped-call] # api-core is typed in parts
         if response.status_code != status:
             response.close()
             raise StorageUnavailable("the object store did not send the range that was asked for")
-        return response
+        self._response, self._pieces = response, response.iter_content(_PIECE)
+        return response.headers
+
+
+def from_headers(name: str, headers: Mapping[str, str]) -> ObjectInfo | None:
+    """The headers of a download (xml-api/reference-headers; times to the second). None where they describe no object.
+
+    The JSON API sends them as the XML API does, but its own pages do not promise it.
+    """
+    digest = re.search(r"\bcrc32c=([A-Za-z0-9+/]{6}==)", headers.get("X-Goog-Hash", ""))
+    size = re.fullmatch("[0-9]+", headers.get("X-Goog-Stored-Content-Length", ""))
+    if not digest or not size:
+        return None
+    try:
+        return ObjectInfo(
+            key=name,
+            size=int(size[0]),
+            content_type=headers.get("Content-Type", "application/octet-stream"),
+            generation=int(headers["X-Goog-Generation"]),
+            crc32c=int.from_bytes(base64.b64decode(digest[1]), "big"),
+            updated=parsedate_to_datetime(headers["Last-Modified"]).timestamp(),
+        )
+    except NONSENSE:
+        return None

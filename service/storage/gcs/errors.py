@@ -1,10 +1,9 @@
-"""What an error of Google's client means in our words, with advice (json_api/v1/status-codes)."""
+"""What an error of Google's client means in the contract's words, with advice (json_api/v1/status-codes)."""
 
 import re
 
-from google.api_core.exceptions import GoogleAPICallError, RetryError, from_http_response
+from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.auth.exceptions import GoogleAuthError, TransportError
-from requests import Response
 from requests.exceptions import JSONDecodeError, RequestException
 
 from service.storage.store import (
@@ -16,19 +15,15 @@ from service.storage.store import (
     StorageUnavailable,
 )
 
+OF_THE_CLIENT = (GoogleAPICallError, GoogleAuthError, RetryError, RequestException)
+
 
 class Stalled(ConnectionError):
     """Bytes don't move. As a ConnectionError it is one of those that the library tries again."""
 
 
-def raise_refusal(response: Response) -> None:
-    """Raise what the library raises where the response to a request of our own is a refusal."""
-    if not response.ok:
-        raise from_http_response(response)  # type: ignore[no-untyped-call] # api-core is typed in parts
-
-
-def in_our_words(error: Exception, bucket: str) -> StorageError | None:
-    """The error as the contract names it; None for one that is not the store's."""
+def translate(error: Exception, bucket: str) -> StorageError:
+    """One of OF_THE_CLIENT as the contract names it."""
     if isinstance(error, GoogleAPICallError):
         return _refusal(error, bucket)
     if isinstance(error, GoogleAuthError):
@@ -37,15 +32,14 @@ def in_our_words(error: Exception, bucket: str) -> StorageError | None:
             return StorageUnavailable(f"no access token could be had: {words}")
         return StorageMisconfigured(f"there are no usable credentials; set up Workload Identity or ADC ({words})")
     if isinstance(error, JSONDecodeError):
-        return StorageMisconfigured("this is no object store: its response is no JSON")
-    if isinstance(error, RetryError):  # what the library thinks will pass did not pass within the budget
-        return StorageUnavailable(_trouble(error.cause or error))
-    return StorageUnavailable(_trouble(error)) if isinstance(error, RequestException) else None
+        return StorageMisconfigured("this is not an object store: its response is not JSON")
+    # RetryError: a failure that may pass, but did not within the budget.
+    return StorageUnavailable(_trouble(getattr(error, "cause", None) or error))
 
 
-def bucket_missing(bucket: str, said: object) -> StorageMisconfigured:
+def bucket_missing(bucket: str, detail: object) -> StorageMisconfigured:
     """For a 404 that can't mean an object."""
-    return StorageMisconfigured(f"gs://{bucket} is missing; create it or correct STORAGE_URL ({said})")
+    return StorageMisconfigured(f"gs://{bucket} is missing; create it or correct STORAGE_URL ({detail})")
 
 
 def _trouble(cause: BaseException) -> str:
@@ -54,7 +48,7 @@ def _trouble(cause: BaseException) -> str:
     if isinstance(cause, Stalled):
         return str(cause)
     if "timed out" in str(cause):  # the type does not tell: a time-out while sending comes wrapped
-        return "the object store did not answer in time"
+        return "the object store did not respond in time"
     return f"the object store can't be reached, or broke off: {type(cause).__name__}"
 
 
@@ -62,14 +56,16 @@ def _refusal(error: GoogleAPICallError, bucket: str) -> StorageError:
     message = _message(error)
     if error.code == 404:
         return bucket_missing(bucket, message) if message.startswith("The specified b") else ObjectNotFound(message)
-    kinds: dict[int | None, tuple[type[StorageError], str]] = {
-        401: (StorageMisconfigured, "the credentials are refused; set up Workload Identity or ADC"),
-        403: (StorageMisconfigured, f"grant roles/storage.objectUser on gs://{bucket} to this service account"),
-        412: (PreconditionFailed, "the object is not of the generation that was asked for"),
-    }
+    kind: type[StorageError] = StorageMisconfigured
+    advice = "the request was refused"
     if error.code == 400 and re.search("crc32c", message, re.IGNORECASE):
-        kinds[400] = (ChecksumMismatch, "what arrived is not what was sent")
-    kind, advice = kinds.get(error.code, (StorageMisconfigured, "the request was refused"))
+        kind, advice = ChecksumMismatch, "what arrived is not what was sent"
+    elif error.code == 401:
+        advice = "the credentials are refused; set up Workload Identity or ADC"
+    elif error.code == 403:
+        advice = f"grant roles/storage.objectUser on gs://{bucket} to this service account"
+    elif error.code == 412:
+        kind, advice = PreconditionFailed, "the object is not of the generation that was asked for"
     return kind(f"{advice} (the object store says {error.code}: {message})")
 
 

@@ -1,7 +1,7 @@
 """One upload: in one request where it is small, else resumable, in chunks.
 
-Every object carries a mark of the write that made it, so that after a lost response it is known whether "precondition
-failed" means somebody else's write or our own.
+Every object carries a mark of the write that made it. After a lost response the mark shows whether "precondition
+failed" is due to this write or to another one.
 
 The library sends a small object, and begins a resumable upload; its chunks are sent here. The library's own BlobWriter
 can't cancel the session (its ``terminate`` addresses another URL), can't go on where the store kept a part, and does
@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import google_crc32c
+from google.api_core.exceptions import from_http_response
 from google.cloud.storage import Blob
-from requests import Response
 
 from service.storage.gcs.client import GcsClient
 from service.storage.gcs.describe import crc32c_text, from_blob, from_resource
-from service.storage.gcs.errors import Stalled, raise_refusal
+from service.storage.gcs.errors import Stalled
 from service.storage.store import (
     ChecksumMismatch,
     ObjectInfo,
@@ -39,7 +39,7 @@ _MARK = "seatrial-write"  # the custom metadata that names the write
 
 
 class _SessionLost(StorageUnavailable):
-    """Nobody knows the session: it has expired, or ended."""
+    """The store does not know the session: it has expired, or ended."""
 
 
 class GcsUpload:
@@ -52,27 +52,26 @@ class GcsUpload:
         self._content_type = content_type
         self._generation = generation
         self._mark = secrets.token_hex(8)
-        # Not from malloc, which keeps what threads give back: it is the system's again when the upload ends.
+        # Not from malloc, which keeps what threads give back: the system has this again when the upload ends.
         self._room = memoryview(mmap.mmap(-1, _CHUNK))
         self._crc32c = 0
-        self._size = 0  # of what was taken from the body
-        self._stored = 0  # of that, what a resumable upload has
-        self._failed: list[str] = []  # attempts whose effect nobody knows
+        self._size = 0  # bytes taken from the body
+        self._stored = 0  # of those, how many the store has of a resumable upload
+        self._failed: list[str] = []  # attempts whose effect is not known
 
     def run(self, body: Iterator[bytes]) -> ObjectInfo:
-        """What was made. Where this raises, no object was made, or it is gone again."""
+        """Send it all. Where this raises, no object was made, or it was deleted again."""
         try:
             info = self._write(body)
         except (PreconditionFailed, _SessionLost):
-            mine = self._find_mine() if self._failed else None
-            if mine is None:
+            if not self._failed or not (mine := self._find_mine()):
                 raise
             info = mine
         if (info.size, info.crc32c) != (self._size, self._crc32c):
             try:
                 self._client.delete(self._name, info.generation)  # just this write
             except (ObjectNotFound, PreconditionFailed):
-                log.info("what was stored wrongly is gone already")
+                log.info("the object that was stored wrongly does not exist any more")
             raise ChecksumMismatch("the object store has something else than what was sent; it was deleted again")
         return info
 
@@ -131,52 +130,49 @@ class GcsUpload:
         return blob
 
     def _send(self, session: str, chunk: memoryview, *, last: bool) -> ObjectInfo | None:
-        """Send one chunk; what was made if that ended the upload. The budget begins anew whenever something arrived."""
+        """Send one chunk; the object if that ended the upload. The budget begins anew whenever something arrived."""
         begin = self._size - len(chunk)
         while True:
-            earlier = len(self._failed)
+            earlier, before = len(self._failed), self._stored
 
-            def step(earlier: int = earlier) -> Response:
+            def step(earlier: int = earlier, before: int = before) -> ObjectInfo | None:
                 if len(self._failed) > earlier:  # how much of it arrived? (#status-check)
-                    response, moved = self._put(session, None, "bytes */*", begin)
-                    if moved or response.status_code != 308:
-                        return response
+                    info = self._put(session, b"", "bytes */*", begin)
+                    if info or self._stored > before:
+                        return info
                 rest = chunk[self._stored - begin :]
                 span = f"{self._stored}-{self._stored + len(rest) - 1}" if rest else "*"
-                response, moved = self._put(session, rest, f"bytes {span}/{self._size if last else '*'}", begin)
-                if response.status_code == 308 and not moved:
+                info = self._put(session, rest, f"bytes {span}/{self._size if last else '*'}", begin)
+                if not info and self._stored <= before:
                     raise Stalled("the object store takes nothing more of the upload")
-                return response
+                return info
 
-            response = self._client.call(step, failed=self._failed)
-            if response.status_code != 308:
-                return from_resource(self._name, response.json())
-            if self._stored == self._size and not last:
-                return None
+            info = self._client.call(step, failed=self._failed)
+            if info or (self._stored == self._size and not last):
+                return info
 
-    def _put(self, session: str, data: memoryview | None, span: str, begin: int) -> tuple[Response, bool]:
-        """One request of the session; whether the store has more than before."""
+    def _put(self, session: str, data: Any, span: str, begin: int) -> ObjectInfo | None:
+        """One request of the session, with bytes or a memoryview. The object; None where the upload is not complete."""
         headers = {"Content-Range": span, "Content-Type": self._content_type}
         if not span.endswith("*"):
             # The hash of the whole object goes with the last request: the store then refuses what is wrong by itself.
             headers["X-Goog-Hash"] = f"crc32c={crc32c_text(self._crc32c)}"
-        sent: Any = data or b""  # requests' types don't know that it sends a memoryview as it is
-        response = self._client.session().put(session, sent, headers=headers, timeout=self._client.timeout)
+        response = self._client.connected().session.put(session, data, headers=headers, timeout=self._client.timeout)
         if response.status_code in (404, 410):
             raise _SessionLost("the object store lost the upload's session; send it again")
         if response.status_code != 308:
-            raise_refusal(response)
-            response.json()  # where it is none, that is told as of any other call
-            return response, False
+            if not response.ok:
+                raise from_http_response(response)  # type: ignore[no-untyped-call] # api-core is typed in parts
+            return from_resource(self._name, response.json())
         # No Range means that nothing is stored (performing-resumable-uploads#status-check).
         match = re.fullmatch(r"bytes=0-([0-9]+)", response.headers.get("Range", ""))
-        before, self._stored = self._stored, int(match[1]) + 1 if match else 0
+        self._stored = int(match[1]) + 1 if match else 0
         if not begin <= self._stored <= self._size:
             raise StorageUnavailable("the object store lost a part of the upload; send it again")
-        return response, self._stored > before
+        return None
 
     def _find_mine(self) -> ObjectInfo | None:
-        """What is there, if it is of this write: the response was lost, not the object."""
+        """The object, if this write has made it: the response was lost, not the object."""
         try:
             blob = self._client.look(self._name)
         except ObjectNotFound:
@@ -184,8 +180,12 @@ class GcsUpload:
         return from_blob(blob) if (blob.metadata or {}).get(_MARK) == self._mark else None
 
     def _cancel(self, session: str) -> None:
-        """Nothing is left of it (performing-resumable-uploads#cancel-upload). Else the store forgets it in a week."""
+        """Delete what has arrived (performing-resumable-uploads#cancel-upload). Else the store does so after a week."""
+
+        def delete() -> None:
+            self._client.connected().session.delete(session, timeout=self._client.timeout)
+
         try:
-            self._client.call(lambda: self._client.session().delete(session, timeout=self._client.timeout), budget=0)
+            self._client.call(delete, budget=0)
         except StorageError as error:
             log.info("an upload was left to expire: %s", error)
