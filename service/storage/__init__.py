@@ -16,31 +16,26 @@ def open_store(settings: "Settings") -> "ObjectStore":
 
     ValueError or OSError where it can't be set up, or its client library is not installed.
     """
+    url = urlsplit(settings.storage_url)
     try:
-        return _open(settings)
+        if url.scheme == "gs":
+            from service.storage.gcs import GcsClient, GcsStore  # noqa: PLC0415 -- only the store in use is imported
+
+            client = GcsClient(
+                url.netloc,
+                timeout=settings.storage_timeout,
+                retry_budget=settings.storage_retry_budget,
+                connections=settings.threads + 2,  # the health check's, and one to spare
+            )
+            return GcsStore(client, prefix=url.path.strip("/"))
+        if url.scheme == "file":
+            from service.storage.file import FileStore  # noqa: PLC0415 -- as above
+
+            folder = unquote(url.path)
+            log.info("files are kept in the folder %s: other instances see them only if it is a shared disk", folder)
+            return FileStore(folder)
     except ImportError as error:
         raise ValueError(
             f"the client library of STORAGE_URL's store is missing ({error}); install seatrial[gcs]"
         ) from error
-
-
-def _open(settings: "Settings") -> "ObjectStore":
-    """Only the store in use is imported."""
-    url = urlsplit(settings.storage_url)
-    if url.scheme == "gs":
-        from service.storage.gcs import GcsClient, GcsStore  # noqa: PLC0415 -- see above
-
-        client = GcsClient(
-            url.netloc,
-            timeout=settings.storage_timeout,
-            retry_budget=settings.storage_retry_budget,
-            connections=settings.threads + 2,  # the health check's, and one to spare
-        )
-        return GcsStore(client, prefix=url.path.strip("/"))
-    if url.scheme == "file":
-        from service.storage.file import FileStore  # noqa: PLC0415 -- see above
-
-        folder = unquote(url.path)
-        log.info("files are kept in the folder %s: instances elsewhere see them only if it is a shared disk", folder)
-        return FileStore(folder)
     raise ValueError(f"no object store for {url.scheme}://")

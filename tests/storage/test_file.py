@@ -244,7 +244,7 @@ def test_a_file_that_was_moved_is_not_somebody_elses(store: FileStore, tmp_path:
 def test_a_foreign_file_is_told(store: FileStore, tmp_path: Path, content: bytes) -> None:
     put(store)
     (tmp_path / "visitors/owner/name.object").write_bytes(content)
-    with pytest.raises(StorageMisconfigured, match="no object of this store"):
+    with pytest.raises(StorageMisconfigured, match="not an object of this store"):
         store.stat(KEY)
 
 

@@ -1,7 +1,7 @@
-"""Where things are in the folder: names, the way down to them, locks, and what dead processes left.
+"""Where things are in the folder: names, the path to them, locks, and the removal of what dead processes left.
 
-What a visitor chose becomes a file name only where it is plain; everything else is hashed. Every step down from the
-root refuses symbolic links, and is taken from an open folder, so nobody can swap one on the way.
+A visitor's name becomes a file name only where it is plain; else it is hashed. Each folder on the path is opened from
+the open folder above it and must not be a symbolic link, so none can be replaced meanwhile.
 """
 
 import contextlib
@@ -12,9 +12,9 @@ import re
 import time
 from collections.abc import Iterator
 
-UPLOADS = ".uploads"  # what is on its way
+UPLOADS = ".uploads"  # that are not complete
 SUFFIX = ".object"  # folders of keys have no dot in their names, so a file and a folder never meet
-SWEEP_SECONDS = 3600  # how often, and how old an upload must be that nobody holds
+SWEEP_SECONDS = 3600  # how often, and how old an unlocked upload must be
 CREATE_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # not blocking, should it be a pipe
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -23,7 +23,7 @@ _LOCK_COUNT = 64
 
 
 def place(key: str) -> tuple[list[str], str]:
-    """The folders below the root, and the file in them, of a key. ValueError for text that is no UTF-8."""
+    """The folders below the root, and the file in them, of a key. ValueError for a lone surrogate."""
     *parents, name = key.split("/")
     return [_plain(part, r"[a-z0-9_-]{1,100}") for part in parents], (
         _plain(name, r"[a-z0-9_-][a-z0-9._-]{0,99}") + SUFFIX
@@ -31,38 +31,30 @@ def place(key: str) -> tuple[list[str], str]:
 
 
 def _plain(part: str, pattern: str) -> str:
-    """Itself where it is plain, so that a person finds it, else a hash. ``=`` keeps the two apart.
+    """Itself where it is plain, so that a person finds it, else ``=`` and a hash.
 
-    Plain is lower case without accents: some file systems fold the rest, and two names would become one. A name of
-    255 bytes would not fit with its suffix either.
+    Plain is lower case without accents: some file systems fold the rest, and two names would become one. And a name
+    of 255 bytes would leave no room for the suffix.
     """
     return part if re.fullmatch(pattern, part) else "=" + hashlib.sha256(part.encode()).hexdigest()
 
 
 @contextlib.contextmanager
 def folder(root: str, parents: list[str], *, create: bool = False) -> Iterator[int]:
-    """A folder below the root, open. OSError where it is none (ENOENT, ENOTDIR and ELOOP for a link)."""
+    """A folder below the root, open. OSError: ENOENT; ENOTDIR or ELOOP for a link."""
     current = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the root itself may be a link
     try:
         for name in parents:
-            below = _descend(current, name, create=create)
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(name, 0o700, dir_fd=current)
+                    os.fsync(current)
+            below = os.open(name, OPEN_FOLDER, dir_fd=current)
             os.close(current)
             current = below
         yield current
     finally:
         os.close(current)
-
-
-def _descend(current: int, name: str, *, create: bool) -> int:
-    try:
-        return os.open(name, OPEN_FOLDER, dir_fd=current)
-    except FileNotFoundError:
-        if not create:
-            raise
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(name, 0o700, dir_fd=current)
-        os.fsync(current)
-    return os.open(name, OPEN_FOLDER, dir_fd=current)
 
 
 @contextlib.contextmanager
@@ -80,7 +72,7 @@ def lock(root: str, key: str) -> Iterator[None]:
 
 
 def sweep(uploads: int) -> None:
-    """Remove uploads of processes that died: old ones that nobody holds a lock on."""
+    """Remove uploads of processes that died: old ones that are not locked."""
     old = time.time() - SWEEP_SECONDS
     for name in os.listdir(uploads):
         with contextlib.suppress(FileNotFoundError, BlockingIOError):  # another sweep was faster; it is in use

@@ -1,4 +1,4 @@
-"""An object's file: its body, then its description as JSON, then a magic word and how long the description is."""
+"""An object's file: its body, its description as JSON, a magic word, and the length of the description."""
 
 import contextlib
 import json
@@ -17,20 +17,15 @@ _MAX_DESCRIPTION = 64 * 1024
 
 
 def footer(info: ObjectInfo) -> bytes:
-    """What stands behind the body. ValueError where the key is too long."""
+    """What follows the body. ValueError where the key is too long."""
     description = json.dumps({"object": asdict(info), "metadata": {}}).encode()
     if len(description) > _MAX_DESCRIPTION:
         raise ValueError(f"an object's description must be at most {_MAX_DESCRIPTION} bytes")
     return description + _END.pack(_MAGIC, len(description))
 
 
-def open_file(folder: int, name: str) -> int:
-    """A file in an open folder. OSError; ELOOP for a link."""
-    return os.open(name, OPEN_FILE, dir_fd=folder)
-
-
 def read(file: int) -> ObjectInfo:
-    """The description in an open file. StorageMisconfigured where the file is none of ours."""
+    """The description in an open file. StorageMisconfigured where it is not a file of this store."""
     status = os.fstat(file)
     end = status.st_size - _END.size
     if stat.S_ISREG(status.st_mode) and end > 0:
@@ -40,7 +35,7 @@ def read(file: int) -> ObjectInfo:
                 info = ObjectInfo(**json.loads(os.pread(file, length, end - length))["object"])
                 if info.size == end - length:
                     return info
-    raise StorageMisconfigured("a file in the folder is no object of this store; remove it")
+    raise StorageMisconfigured("a file in the folder is not an object of this store; remove it")
 
 
 def find(folder: int, name: str, key: str) -> ObjectInfo | None:
@@ -55,7 +50,7 @@ def find(folder: int, name: str, key: str) -> ObjectInfo | None:
 
 
 def walk(folder: int) -> Iterator[ObjectInfo]:
-    """Every object below. What vanishes meanwhile is passed over, and so are links."""
+    """Every object below. Links are passed over, and objects that are deleted meanwhile."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(".") or entry.is_symlink():
@@ -72,7 +67,7 @@ def walk(folder: int) -> Iterator[ObjectInfo]:
 
 
 def _read(folder: int, name: str) -> ObjectInfo:
-    file = open_file(folder, name)
+    file = os.open(name, OPEN_FILE, dir_fd=folder)
     try:
         return read(file)
     finally:
