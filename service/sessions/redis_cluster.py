@@ -9,6 +9,7 @@ import random
 import time
 from binascii import crc_hqx
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from redis.exceptions import AskError, MovedError
@@ -16,16 +17,7 @@ from redis.exceptions import AskError, MovedError
 from service.sessions.deadline import remaining, within
 from service.sessions.redis_connection import connection_options
 from service.sessions.redis_scripts import DELETE, READ, Script
-from service.sessions.redis_sessions import (
-    PREFIX,
-    RedisServer,
-    RedisSessions,
-    ask,
-    evaluate,
-    fields_of,
-    record_of,
-    refusal,
-)
+from service.sessions.redis_sessions import PREFIX, RedisServer, RedisSessions, Step, ask, fields_of, record_of, refusal
 from service.sessions.rules import Limits, changed
 from service.sessions.store import Applied, Change, Record, Refusal, StoreUnavailable
 
@@ -93,9 +85,9 @@ class RedisClusterStore(RedisSessions):
         def understand(reply: Any) -> tuple[dict[bytes, bytes], Record | None] | None:
             return None if reply is None else (fields_of(reply), record_of(reply))
 
-        old_name, new_name = PREFIX + key, PREFIX + new_key
+        old_keys, new_keys = [PREFIX + key], [PREFIX + new_key]
         while True:
-            found = self._run(READ, [old_name], *self._lifetimes, understand=understand)
+            found = self._run(Step(READ, old_keys, self._lifetimes, understand))
             if found is None:
                 # A change of nothing tells whether it was moved or is gone.
                 result = self.apply(key, Change())
@@ -110,45 +102,39 @@ class RedisClusterStore(RedisSessions):
             copy |= {f"v:{name}": value for name, value in new.values.items()}
             copy |= {f"n:{name}": number for name, number in new.counters.items()}
             flat = [part for field in copy.items() for part in field]
-            self._run(COPY, [new_name], *self._lifetimes, *flat, understand=refusal)
-            why_not = self._run(MARK, [old_name], *self._lifetimes, fields[b"version"], understand=refusal)
+            self._run(Step(COPY, new_keys, [*self._lifetimes, *flat], refusal))
+            why_not = self._run(Step(MARK, old_keys, [*self._lifetimes, fields[b"version"]], refusal))
             if why_not is None:
                 return Applied(new.counters)
             if why_not is not Refusal.CONFLICT:
-                self._run(DELETE, [new_name], *self._lifetimes, understand=refusal)
+                self._run(Step(DELETE, new_keys, self._lifetimes, refusal))
                 return why_not
 
-    def _find_and_run(
-        self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
-    ) -> T:
+    def _find_and_run(self, step: Step[T], *, probe: bool = False) -> T:
         try:
             with within(self._timeout):
-                return self._follow(script, keys[0], *arguments, understand=understand, probe=probe)
+                return self._follow(step, probe=probe)
         except StoreUnavailable:
             self._nodes.is_in_doubt = True
             raise
         except TimeoutError as error:
             raise StoreUnavailable("the Redis Cluster did not answer in time") from error
 
-    def _follow(self, script: Script, name: str, *arguments: Any, understand: Callable[[Any], T], probe: bool) -> T:
-        run = evaluate
-
-        def attempt(connection: Any) -> T:
-            return understand(run(connection, script, [name], *arguments))
-
-        server = self._nodes.of(name)
+    def _follow(self, step: Step[T], *, probe: bool) -> T:
+        run = step.run
+        server = self._nodes.of(step.keys[0])
         for _ in range(REDIRECTS):
             try:
-                return server.call(attempt, probe=probe)
+                return server.call(run, probe=probe)
             except StoreUnavailable as error:
                 redirect = error.__cause__
                 if not isinstance(redirect, AskError):  # MovedError is one, too
                     raise
             if isinstance(redirect, MovedError):
                 self._nodes.is_in_doubt = True
-                run = evaluate
+                run = step.run
             else:  # this key only, while its slot is moved
-                run = _evaluate_asking
+                run = partial(_run_asking, step)
             server = self._nodes.at(_host(redirect.host, server.host), redirect.port)
         raise StoreUnavailable(f"{server.where} sends us round in circles")
 
@@ -190,8 +176,7 @@ class _Nodes:
         """Ask one node after another, those that are down last, until one has a map: a node that left has none."""
         self.is_in_doubt = False
         self._next_refresh = time.monotonic() + REFRESH_PAUSE
-        servers = list(self._servers.values())
-        random.shuffle(servers)
+        servers = random.sample([*self._servers.values()], len(self._servers))
         servers.sort(key=lambda server: server.breaker.is_open)
         causes = []
         # With an old map the command itself must have most of the time, or its time-out would prove nothing.
@@ -230,7 +215,7 @@ def _host(announced: str, asked: str) -> str:
     return asked if announced in ("", "?") else announced
 
 
-def _evaluate_asking(connection: Any, script: Script, keys: list[str], *arguments: Any) -> Any:
-    """Run the script where ASK sent us, which has to be said before each command."""
+def _run_asking(step: Step[T], connection: Any) -> T:
+    """Run a step where ASK sent us, which has to be said before each command."""
     ask(connection, "ASKING")
-    return ask(connection, "EVAL", script.text, len(keys), *keys, *arguments)
+    return step.understand(ask(connection, "EVAL", step.script.text, *step.inputs))

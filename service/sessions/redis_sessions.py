@@ -1,8 +1,8 @@
 """Sessions in Redis, for redis.py and redis_cluster.py: each step is a script, which a server runs."""
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from redis import exceptions
 
@@ -33,42 +33,59 @@ _CAUSES = (
 )
 
 
-class RunScript(Protocol):
-    """Runs a script in the server that has these keys, and returns what ``understand`` makes of the reply.
+class Step(Generic[T]):
+    """A script, what it is given, and ``understand``, which reads its reply."""
 
-    Every way to fail becomes StoreUnavailable. A ``probe`` tries even while the breaker is open.
+    def __init__(self, script: Script, keys: list[str], arguments: Iterable[Any], understand: Callable[[Any], T]):
+        self.script = script
+        self.keys = keys
+        self.inputs = [len(keys), *keys, *arguments]  # as EVAL takes them
+        self.understand = understand
+
+    def run(self, connection: Any) -> T:
+        """Run it in the server."""
+        try:
+            reply = ask(connection, "EVALSHA", self.script.sha, *self.inputs)
+        except exceptions.NoScriptError:
+            # The server is new or was restarted; from now on it knows the script.
+            reply = ask(connection, "EVAL", self.script.text, *self.inputs)
+        return self.understand(reply)
+
+
+class RunStep(Protocol):
+    """Runs a step in the server that has its keys. Every way to fail becomes StoreUnavailable.
+
+    A ``probe`` tries even while the breaker is open.
     """
 
-    def __call__(
-        self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
-    ) -> T: ...
+    def __call__(self, step: Step[T], *, probe: bool = False) -> T: ...
 
 
 class RedisSessions:
-    """A SessionStore but for ``name``, ``close()`` and how a script gets to its server: ``run``."""
+    """A SessionStore but for ``name``, ``close()`` and how a step gets to its server: ``run``."""
 
-    def __init__(self, limits: Limits, run: RunScript) -> None:
+    def __init__(self, limits: Limits, run: RunStep) -> None:
         self._limits = limits
         self._lifetimes = (round(limits.idle_lifetime * 1000), round(limits.absolute_lifetime * 1000))
         self._run = run
 
     def read(self, key: str) -> Record | None:
-        return self._run(READ, [PREFIX + key], *self._lifetimes, understand=record_of)
+        return self._run(Step(READ, [PREFIX + key], self._lifetimes, record_of))
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
         keys = [PREFIX + key]
         if change.new_key is not None:
             keys.append(PREFIX + change.new_key)
-        return self._run(APPLY, keys, *self._lifetimes, *self._arguments(change), understand=applied)
+        return self._run(Step(APPLY, keys, [*self._lifetimes, *self._arguments(change)], applied))
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
-        return Refusal.MOVED if self._run(DELETE, [PREFIX + key], *self._lifetimes, understand=refusal) else None
+        return Refusal.MOVED if self._run(Step(DELETE, [PREFIX + key], self._lifetimes, refusal)) else None
 
     def check(self) -> None:
         """Writes, so that a full server and a read-only one can't serve."""
         # A key that no session has, because theirs are hex; for two seconds.
-        arguments = self._arguments(Change(create=True))
-        self._run(APPLY, [PREFIX + "check"], 2000, 2**50, *arguments, understand=applied, probe=True)
+        arguments = [2000, 2**50, *self._arguments(Change(create=True))]
+        self._run(Step(APPLY, [PREFIX + "check"], arguments, applied), probe=True)
 
     def _arguments(self, change: Change) -> list[Any]:
         """A change, as APPLY takes it after the lifetimes."""
@@ -133,14 +150,12 @@ class RedisServer:
         self._timeout = timeout
         self._pool = open_pool(**options)
 
-    def run(
-        self, script: Script, keys: list[str], *arguments: Any, understand: Callable[[Any], T], probe: bool = False
-    ) -> T:
-        """A RunScript."""
-        return self.call(lambda connection: understand(evaluate(connection, script, keys, *arguments)), probe=probe)
+    def run(self, step: Step[T], *, probe: bool = False) -> T:
+        """See RunStep."""
+        return self.call(step.run, probe=probe)
 
     def call(self, do: Callable[[Any], T], *, probe: bool = False) -> T:
-        """What ``do`` returns, which is given a connection. ``probe`` and errors: see RunScript."""
+        """What ``do`` returns, which is given a connection. ``probe`` and errors: see RunStep."""
         if not probe and (cause := self.breaker.admit()):
             raise StoreUnavailable(f"{cause} (not tried again yet)")
         started = time.monotonic()
@@ -190,12 +205,3 @@ def ask(connection: Any, *command: Any) -> Any:
     """Send a command, and return the reply."""
     connection.send_command(*command)
     return connection.read_response()
-
-
-def evaluate(connection: Any, script: Script, keys: list[str], *arguments: Any) -> Any:
-    """Run the script in the server, and return its reply."""
-    try:
-        return ask(connection, "EVALSHA", script.sha, len(keys), *keys, *arguments)
-    except exceptions.NoScriptError:
-        # The server is new or was restarted; from now on it knows the script.
-        return ask(connection, "EVAL", script.text, len(keys), *keys, *arguments)
