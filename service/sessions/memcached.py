@@ -1,7 +1,7 @@
 """Sessions in Memcached (1.5.3 or later, for ``gats``), one item a session, changed by compare-and-swap.
 
 An item is a line of JSON (when it was created, the counters, the values' names and lengths) and then the values, one
-behind the other. Memcached tells no time: lifetimes are by our clock. Why one server only:
+after the other. Memcached has no command for the time: lifetimes are by our clock. Why one server only:
 docs/decisions/0003-one-memcached-item.md.
 """
 
@@ -30,7 +30,6 @@ LOCKS = 64
 # protocol.txt, "Expiration times": what is longer is taken for a date.
 LONGEST_RELATIVE = 30 * 24 * 3600
 
-
 # What went wrong, in words for people; the first that fits.
 _CAUSES = (
     (TimeoutError, "did not answer in time"),
@@ -51,7 +50,7 @@ class _Item(NamedTuple):
 class _Client(Client):  # type: ignore[misc] # pymemcache is not typed
     """pymemcache's client, over a socket that keeps to the deadline, with one command more."""
 
-    epoch: int = 0  # see _Server
+    epoch = 0  # see MemcachedStore
 
     def _connect(self) -> None:
         self.close()
@@ -68,62 +67,25 @@ class _Client(Client):  # type: ignore[misc] # pymemcache is not typed
         self.epoch = epoch
 
 
-class _Server:
-    """One server: its connections, and whether it is down."""
-
-    def __init__(self, address: str, timeout: float) -> None:
-        host, _, port = address.rpartition(":")
-        self.name = address
-        self._timeout = timeout
-        self._epoch = 0  # connections of an earlier one are not used again
-        self.breaker = Breaker()
-        self.pool = ObjectPool(lambda: _Client((host, int(port))), after_remove=lambda client: client.close())
-
-    @contextlib.contextmanager
-    def client(self, *, probe: bool = False) -> Iterator[_Client]:
-        """A connection for a call; every way to fail becomes StoreUnavailable. ``probe``: see Breaker."""
-        if not probe and (cause := self.breaker.admit()):
-            raise StoreUnavailable(f"{cause} (not tried again yet)")
-        started = time.monotonic()
-        try:
-            with self.pool.get_and_release(destroy_on_fail=True) as client:
-                client.renew_if_stale(self._epoch)
-                yield client
-        except (MemcacheError, OSError, ValueError, TypeError, KeyError) as error:
-            raise self._explain(error, time.monotonic() - started) from error
-        else:
-            self.breaker.succeeded()
-
-    def _explain(self, error: Exception, waited: float) -> StoreUnavailable:
-        message = f"Memcached at {self.name} {next(words for kind, words in _CAUSES if isinstance(error, kind))}: "
-        message += _text(error)
-        is_late = isinstance(error, TimeoutError)
-        if is_late:
-            # What else is pooled may lead to where nothing answers any more, too.
-            self._epoch += 1
-        if isinstance(error, MemcacheServerError) and not isinstance(error, MemcacheUnexpectedCloseError):
-            self.breaker.succeeded()
-        elif not is_late or waited >= self._timeout / 2:
-            # A request that had little time left proves nothing.
-            self.breaker.failed(message)
-        return StoreUnavailable(message)
-
-
 class MemcachedStore:
     """A SessionStore. ``url``: memcached://host:port. ``timeout`` is in seconds."""
 
     name = "memcached"
 
     def __init__(self, *, url: str, timeout: float, limits: Limits) -> None:
+        self._address = url.removeprefix("memcached://")
         self._timeout = timeout
         self._limits = limits
-        self._server = _Server(url.removeprefix("memcached://"), timeout)
+        self._breaker = Breaker()
+        host, _, port = self._address.rpartition(":")
+        self._pool = ObjectPool(lambda: _Client((host, int(port))), after_remove=lambda client: client.close())
+        self._epoch = 0  # connections of an earlier one are not used again
         # Threads of one process take turns at a session, so that few attempts are in vain.
         self._locks = [threading.Lock() for _ in range(LOCKS)]
         self._last_read = threading.local()
 
     def read(self, key: str) -> Record | None:
-        with within(self._timeout), self._server.client() as client:
+        with within(self._timeout), self._client() as client:
             item = client.gats(PREFIX + key, _expiration(self._limits.idle_lifetime))
             now = time.time()
             record = self._live(item, now)
@@ -135,7 +97,7 @@ class MemcachedStore:
         """One round trip if this thread read the session before and nobody wrote to it since, and for a new session;
         else two or more. A new key costs one more.
         """
-        with within(self._timeout), self._turn(key), self._server.client() as client:
+        with within(self._timeout), self._turn(key), self._client() as client:
             assumed = self._take_last_read(key) or (_Item() if change.create else None)
             if assumed is not None:
                 outcome = self._attempt(client, key, change, assumed)
@@ -148,7 +110,7 @@ class MemcachedStore:
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         """Two round trips: Memcached's own ``delete`` would also delete the mark of a move."""
-        with within(self._timeout), self._turn(key), self._server.client() as client:
+        with within(self._timeout), self._turn(key), self._client() as client:
             while True:
                 item = _Item(*client.gets(PREFIX + key))
                 if item.data == MOVED:
@@ -158,11 +120,11 @@ class MemcachedStore:
                     return None
 
     def check(self) -> None:
-        with within(self._timeout), self._server.client(probe=True) as client:
+        with within(self._timeout), self._client(probe=True) as client:
             client.set(PREFIX + "check", b"", expire=2, noreply=False)
 
     def close(self) -> None:
-        self._server.pool.clear()
+        self._pool.clear()
 
     def _attempt(self, client: _Client, key: str, change: Change, item: _Item) -> Applied | Refusal | None:
         """Make the change if the item is still what the server has; None where it is not."""
@@ -192,10 +154,38 @@ class MemcachedStore:
         return None
 
     @contextlib.contextmanager
+    def _client(self, *, probe: bool = False) -> Iterator[_Client]:
+        """A connection for a call. Every way to fail becomes StoreUnavailable. A ``probe`` ignores the breaker."""
+        if not probe and (cause := self._breaker.admit()):
+            raise StoreUnavailable(f"{cause} (not tried again yet)")
+        started = time.monotonic()
+        try:
+            with self._pool.get_and_release(destroy_on_fail=True) as client:
+                client.renew_if_stale(self._epoch)
+                yield client
+        except (MemcacheError, OSError, ValueError, TypeError, KeyError) as error:
+            raise self._explain(error, time.monotonic() - started) from error
+        self._breaker.succeeded()
+
+    def _explain(self, error: Exception, waited: float) -> StoreUnavailable:
+        cause = next(words for kind, words in _CAUSES if isinstance(error, kind))
+        message = f"Memcached at {self._address} {cause}: {_text(error)}"
+        is_late = isinstance(error, TimeoutError)
+        if is_late:
+            # What else is pooled may lead to where nothing answers any more, too.
+            self._epoch += 1
+        if cause == "refused":
+            self._breaker.succeeded()
+        elif not is_late or waited >= self._timeout / 2:
+            # A request that had little time left proves nothing.
+            self._breaker.failed(message)
+        return StoreUnavailable(message)
+
+    @contextlib.contextmanager
     def _turn(self, key: str) -> Iterator[None]:
         lock = self._locks[hash(key) % LOCKS]
         if not lock.acquire(timeout=remaining()):
-            raise StoreUnavailable(f"Memcached at {self._server.name} did not answer those before us in time")
+            raise StoreUnavailable(f"Memcached at {self._address} did not answer those before us in time")
         try:
             yield
         finally:
