@@ -1,6 +1,6 @@
 """A circuit breaker: while a server is down, requests fail at once, and one at a time finds out whether it is back.
 
-Without it every request that needs a session holds its thread for the whole timeout, and the routes that need none
+Without it every request that needs a session holds its thread for the whole timeout, and requests that need none
 wait for a thread.
 """
 

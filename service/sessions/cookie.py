@@ -11,9 +11,8 @@ from hashlib import sha256
 
 from werkzeug import Response
 
-ID_BYTES = 32
 _WHITE_SPACE = " \t"  # RFC 6265 §5.2 knows no other; str.strip() would also take U+0085 and U+00A0 from latin-1 text
-# 43 characters of 6 bits hold 2 bits more than 256; they are 0 in what we give out, so that one id has one spelling.
+# 43 characters of 6 bits hold 2 bits more than 256; they are 0 in what we write, so that an id has one spelling.
 _VALUE = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
@@ -27,12 +26,9 @@ class Cookie:
         self._max_age = int(max_age)
 
     def read(self, header: str) -> bytes | None:
-        """The id in a Cookie header. None where there is none, more than one, or one that we never gave out."""
-        found = []
-        for part in header.split(";"):
-            name, _, value = part.partition("=")
-            if name.strip(_WHITE_SPACE) == self.name:
-                found.append(value.strip(_WHITE_SPACE))
+        """The id in a Cookie header. None where there is none, more than one, or one that we can't have written."""
+        pairs = [part.partition("=") for part in header.split(";")]
+        found = [value.strip(_WHITE_SPACE) for name, _, value in pairs if name.strip(_WHITE_SPACE) == self.name]
         if len(found) != 1 or not _VALUE.fullmatch(found[0]):
             return None
         return urlsafe_b64decode(found[0] + "=")
@@ -49,9 +45,9 @@ class Cookie:
 
 def new_id() -> bytes:
     """An id for a new session."""
-    return secrets.token_bytes(ID_BYTES)
+    return secrets.token_bytes(32)
 
 
 def key_of(session_id: bytes) -> str:
-    """The store's key. What leaks from the store opens no session."""
+    """The key in the store. A key that leaks opens no session."""
     return sha256(session_id).hexdigest()

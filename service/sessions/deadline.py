@@ -23,7 +23,7 @@ _TCP_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_K
 
 _Address = tuple[socket.AddressFamily, Any]
 
-_known: dict[tuple[str, int], list[_Address]] = {}  # what names meant when they were last looked up
+_known: dict[tuple[str, int], list[_Address]] = {}  # what the last look-up of each name found
 _until = ContextVar("until", default=math.inf)  # of time.monotonic()
 
 
@@ -125,22 +125,21 @@ def _connected(family: socket.AddressFamily, address: Any, seconds: float) -> so
 
 
 def _look_up(host: str, port: int) -> list[_Address]:
-    """A host's addresses. getaddrinfo() knows no timeout, so a thread looks names up, and may be left behind.
+    """A host's addresses. getaddrinfo() has no timeout, so a thread looks names up, and may be left behind.
 
-    Where it fails, or half of the time that is left is over, it is what the name meant last (RFC 8767): without a DNS
-    the store is where it was.
+    Where that fails, or takes half of the time that is left, they are what the last look-up found (RFC 8767): without
+    DNS the store is where it was.
     """
     looked_up: Future[list[_Address]] = Future()
 
     def look_up() -> None:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
-        except OSError as error:
-            looked_up.set_exception(error)
-        else:
             addresses: list[_Address] = [(family, address) for family, _, _, _, address in found]
             _known[host, port] = addresses
             looked_up.set_result(addresses)
+        except OSError as error:
+            looked_up.set_exception(error)
 
     known = _known.get((host, port))
     threading.Thread(target=look_up, name="look-up", daemon=True).start()

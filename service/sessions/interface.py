@@ -57,10 +57,7 @@ class SessionInterface(FlaskSessionInterface):
             if self._on_error is None:
                 raise
             _replace(response, self._on_error(error))
-        if "Vary" in response.headers:
-            response.vary.add("Cookie")
-        else:
-            response.headers["Vary"] = "Cookie"
+        response.vary.add("Cookie")
         if session.gave_id is not None:
             # Only ids that the store knows are given out, also when a later write of this request failed.
             self._cookie.write(response, session.gave_id)
@@ -68,15 +65,14 @@ class SessionInterface(FlaskSessionInterface):
             self._cookie.remove(response)
         else:
             return
-        # A cache between us and the visitor must not give the cookie to somebody else.
+        # A cache between us and the visitor must not give the cookie to another visitor.
         response.headers["Cache-Control"] = "no-store"
 
 
 def _replace(response: Response, other: Response) -> None:
     """Turn a response into another one in place. Headers which say nothing of the body stay."""
-    close = getattr(response.response, "close", None)
-    if close is not None:
-        close()
+    if hasattr(response.response, "close"):
+        response.response.close()
     response.response = other.response
     response.direct_passthrough = False
     response.status_code = other.status_code

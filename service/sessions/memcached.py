@@ -23,7 +23,7 @@ from service.sessions.rules import Limits, changed
 from service.sessions.store import MOVED_SECONDS, Applied, Change, Record, Refusal, StoreUnavailable
 
 PREFIX = "seatrial:session:1:"
-MOVED = b"moved"  # what is left for a while of a session that got another key
+MOVED = b"moved"  # what stands for a while under the key of a session that got another
 TOO_LARGE = b"object too large for cache"
 LOCKS = 64
 
@@ -185,16 +185,15 @@ class MemcachedStore:
     def _turn(self, key: str) -> Iterator[None]:
         lock = self._locks[hash(key) % LOCKS]
         if not lock.acquire(timeout=remaining()):
-            raise StoreUnavailable(f"Memcached at {self._address} did not answer those before us in time")
+            raise StoreUnavailable(f"Memcached at {self._address} did not answer earlier requests in time")
         try:
             yield
         finally:
             lock.release()
 
     def _take_last_read(self, key: str) -> _Item | None:
-        found: tuple[str, _Item] | None = getattr(self._last_read, "found", None)
-        self._last_read.found = None
-        return found[1] if found is not None and found[0] == key else None
+        key_read, item = vars(self._last_read).pop("found", ("", None))
+        return item if key_read == key else None
 
     def _live(self, item: _Item, now: float) -> Record | None:
         """The record, if the item is one and has not ended."""

@@ -1,4 +1,4 @@
-"""Sessions in this process: lost when it ends, and not shared with another. For one's own machine, and to show why."""
+"""Sessions in this process: lost when it ends, and not shared with another. For development, and to show what fails."""
 
 import logging
 import threading

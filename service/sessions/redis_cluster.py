@@ -154,7 +154,7 @@ class _Nodes:
         self.is_in_doubt = False
 
     def of(self, key: str) -> RedisServer:
-        """The node that has the key, as far as is known. StoreUnavailable where that is none, or TimeoutError."""
+        """The node that has the key, as far as is known. StoreUnavailable where no node has it; TimeoutError."""
         if not self._slots or (self.is_in_doubt and time.monotonic() >= self._next_refresh):
             self._refresh()
         slot = crc_hqx(key.encode(), 0) % 16384  # our keys have no {hash tag}
@@ -203,7 +203,7 @@ class _Nodes:
 
 
 def _address(node: Sequence[Any], asked: RedisServer) -> Address:
-    """Where a node is, that ``asked`` told of: [host, port, id, and from Redis 7 on ["ip", its IP address, ...]]."""
+    """Where a node is, of which ``asked`` told: [host, port, id, and from Redis 7 on ["ip", its IP address, ...]]."""
     host = node[0]
     if host == b"?" and len(node) > 3:
         host = dict(zip(node[3][::2], node[3][1::2], strict=True)).get(b"ip")

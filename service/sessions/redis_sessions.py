@@ -18,7 +18,7 @@ T = TypeVar("T")
 PREFIX = "seatrial:session:1:"  # of every key
 _REFUSALS = {refusal.value.encode(): refusal for refusal in Refusal}
 
-# What went wrong, in words for people; the first that fits. Redis refuses a long command before it asks who sends it:
+# What went wrong, in words for people; the first that fits. Redis refuses a long command before it asks for a password:
 # "unauthenticated bulk length".
 _CAUSES = (
     (exceptions.MovedError, "", "is a node of a Redis Cluster, so SESSION_URL must begin with redis+cluster"),
@@ -175,19 +175,18 @@ class RedisServer:
         connection = self._pool.get_connection()
         try:
             return do(connection)
-        except exceptions.ResponseError:
-            raise
-        except BaseException:
-            # A reply may still come, and no other request may get it. redis-py's own client looks for one
-            # before it hands the connection out again, which may be too soon to see it.
-            connection.disconnect()  # type: ignore[no-untyped-call] # redis-py is typed in parts only
+        except BaseException as error:
+            if not isinstance(error, exceptions.ResponseError):
+                # A reply may still come, and no other request may get it. redis-py's own client looks for one
+                # before it hands the connection out again, which may be too soon to see it.
+                connection.disconnect()  # type: ignore[no-untyped-call] # redis-py is typed in parts only
             raise
         finally:
             self._pool.release(connection)
 
     def _explain(self, error: Exception, waited: float) -> StoreUnavailable:
         cause = next(words for kind, part, words in _CAUSES if isinstance(error, kind) and part in str(error))
-        code = getattr(error, "status_code", None)  # redis-py takes it off what the server said
+        code = getattr(error, "status_code", None)  # redis-py takes it off the server's words
         message = f"{self.where} {cause}: {f'{code} ' if code else ''}{error}"
         is_late = isinstance(error, exceptions.TimeoutError | TimeoutError)
         if not isinstance(error, exceptions.ResponseError) or isinstance(error, exceptions.ReadOnlyError):

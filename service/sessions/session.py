@@ -37,13 +37,11 @@ class SessionGone(Exception):
 
 
 class SessionTooLarge(Exception):
-    """The session would be larger than it may. ``size`` and ``max_bytes`` are in bytes; size is 0 if it is unknown."""
+    """The session would be larger than it may be. Both sizes are in bytes; ``size`` is 0 if it is unknown."""
 
     def __init__(self, size: int, max_bytes: int) -> None:
         takes = f"{size} bytes" if size else "more than the store takes"
         super().__init__(f"The session would hold {takes}; it may hold {max_bytes}.")
-        self.size = size
-        self.max_bytes = max_bytes
 
 
 def current() -> "Session":
@@ -95,7 +93,7 @@ class Session(SessionMixin):
         try:
             self._live[name] = _serializer.loads(record.values[name].decode())
         except ValueError as error:
-            raise StoreUnavailable(f"the session store holds a value that is no JSON: {error}") from error
+            raise StoreUnavailable(f"the session store holds a value that is not JSON: {error}") from error
         return self._live[name]
 
     def __setitem__(self, name: str, value: Any) -> None:

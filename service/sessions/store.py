@@ -20,7 +20,7 @@ MOVED_SECONDS = 60
 
 
 class StoreUnavailable(Exception):
-    """The store did not answer in time, refused, or made no sense. The message is one line, and names no secret."""
+    """The store did not answer in time, refused, or made no sense. The message is one line and has no secret in it."""
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(c if c.isprintable() else " " for c in message)[:400])
@@ -59,13 +59,12 @@ class Change:
     add: Mapping[str, int] = field(default_factory=dict)  # counters to change, by how much; never below 0
     put: Mapping[str, int] = field(default_factory=dict)  # counters to set
     at_most: Mapping[str, int] = field(default_factory=dict)  # refuse (OVER_LIMIT) if an added counter came out above
-    expect: Mapping[str, int] = field(
-        default_factory=dict
-    )  # refuse (CONFLICT) if a counter is not this now; missing is 0
+    expect: Mapping[str, int] = field(default_factory=dict)  # refuse (CONFLICT) if a counter isn't this; missing is 0
     create: bool = False  # begin the session where there is none
     new_key: str | None = None  # the record moves there, and the old key opens nothing; not with ``create``
 
     def __post_init__(self) -> None:
+        "".join((*self.set, *self.delete, *self.add, *self.put, *self.expect)).encode()  # ValueError: half a character
         if self.create and self.new_key is not None:
             raise ValueError("a session is begun or moved, not both")
         for numbers in (self.add, self.put, self.at_most, self.expect):

@@ -341,7 +341,13 @@ def test_check_says_nothing_where_all_is_well(store: SessionStore) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"create": True, "new_key": "a"}, {"add": {"n": 2**53}}, {"put": {"n": -(2**53)}}, {"expect": {"n": 2**60}}],
+    [
+        {"create": True, "new_key": "a"},
+        {"add": {"n": 2**53}},
+        {"put": {"n": -(2**53)}},
+        {"expect": {"n": 2**60}},
+        {"set": {"half a character: \ud800": b"1"}},
+    ],
 )
 def test_a_change_that_no_store_could_carry_out_can_not_be_made(change: dict[str, object]) -> None:
     with pytest.raises(ValueError):
