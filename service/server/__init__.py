@@ -2,13 +2,12 @@
 
 A request, from the socket to the response:
 
-1. ``worker.py``: the main thread accepts the connection and puts it into a selector.
-2. ``request_reader.py``: what has arrived is collected until the head, and a small body, are complete.
-3. ``worker.py``: the connection takes a thread.
-4. ``request_handler.py``: gunicorn parses the head, the application is called, and gunicorn writes its response.
-   ``error_responses.py`` has the responses to requests that the application never sees.
-5. ``client_socket.py``: every read and write has a time-out and a least rate.
-6. ``worker.py``: the connection waits in the selector for its next request, or until the client closes it.
+1. ``connections.py``: the main thread accepts the connection and puts it into a selector.
+2. ``request_reader.py``: what has arrived is collected until the request head, and a small body, are complete.
+3. ``worker.py``: the connection takes a thread. gunicorn parses the request head, the application is called, and
+   gunicorn writes its response. ``error_responses.py`` has the responses to requests that the application never sees.
+4. ``client_socket.py``: every read and write has a time-out and a least rate.
+5. ``connections.py``: the connection waits in the selector for its next request, or until the client closes it.
 
 From SIGTERM to the exit:
 

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 2048  # connections that the system holds for us
-CANNOT_SET_UP = 3  # on this exit code of a worker gunicorn ends too, with the same: a restart would not help
-KILL_AFTER = 3.0  # seconds after SHUTDOWN_GRACE that a worker has for its last words
+BACKLOG = 2048  # connections that the system holds until they are accepted
+CANNOT_SET_UP = 3  # gunicorn ends with a worker that has this exit code, and with the same: a restart would not help
+KILL_AFTER = 3.0  # seconds after SHUTDOWN_GRACE for a worker's last log records
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- gunicorn makes an unforeseeable name in it
 
 
 class CannotListen(Exception):
-    """A port can't be had. The message says which, and what to do."""
+    """A port can't be listened on. The message says which, and what to do."""
 
 
 def serve(settings: Settings) -> None:
@@ -76,7 +76,7 @@ class ServerApplication(BaseApplication):  # type: ignore[misc] # of gunicorn
             "worker_class": HttpWorker,
             "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
             "graceful_timeout": int(s.shutdown_grace + KILL_AFTER),
-            "forwarded_allow_ips": "",  # whom to believe is decided in http/security.py
+            "forwarded_allow_ips": "",  # http/security.py decides which proxies are trusted
             "control_socket_disable": True,
             "logger_class": GunicornLogger,
             "proc_name": "seatrial",
@@ -93,7 +93,7 @@ class ServerApplication(BaseApplication):  # type: ignore[misc] # of gunicorn
         try:
             app = create_app(self.settings, lifecycle=self.lifecycle)
         except (ValueError, OSError) as error:
-            # What the settings' own checks can't see: a file that holds no certificate, no credentials to be found.
+            # Errors that the settings' own checks can't find: a file is not a certificate, there are no credentials.
             log.critical("can't set up the stores of SESSION_URL and STORAGE_URL: %s", error, exc_info=True)
             sys.exit(CANNOT_SET_UP)
         self._parts = app.extensions["service"]
@@ -113,11 +113,11 @@ class ServerApplication(BaseApplication):  # type: ignore[misc] # of gunicorn
 
     def _worker_exit(self, _arbiter: DrainingArbiter, worker: HttpWorker) -> None:
         if worker.pid != os.getpid():
-            return  # gunicorn calls this in the parent too, for a worker that is gone already
+            return  # gunicorn calls this in the parent too, for a worker that has ended
         if self._parts is not None:
             self._parts.close()
         if worker.has_requests:
-            # They were given up, and Python would wait for their threads.
+            # They were cut, and Python would wait for their threads.
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
             os._exit(0)
@@ -130,21 +130,17 @@ class ServerApplication(BaseApplication):  # type: ignore[misc] # of gunicorn
 
 
 def _listen(host: str, port: int, setting: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = None
+    """``host`` is an IP address."""
+    is_v6 = ":" in host
+    family = socket.AF_INET6 if is_v6 else socket.AF_INET
     try:
-        listener = socket.socket(family)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=is_v6)
     except OSError as error:
-        if listener is not None:
-            listener.close()
+        reason = os.strerror(error.errno or 0)
         if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             advice = "give an address of this machine, or 0.0.0.0"
-            raise CannotListen(f"HOST: can't listen on {host}: {error.strerror}; {advice}") from None
-        raise CannotListen(f"{setting}: can't listen on {host} port {port}: {error.strerror}; give another") from None
-    listener.listen(BACKLOG)
-    return listener
+            raise CannotListen(f"HOST: can't listen on {host}: {reason}; {advice}") from None
+        raise CannotListen(f"{setting}: can't listen on {host} port {port}: {reason}; give another") from None
 
 
 def _url(listener: socket.socket) -> str:

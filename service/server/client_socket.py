@@ -1,4 +1,4 @@
-"""A visitor's socket: a client that sends or reads too slowly does not hold a thread for ever."""
+"""A visitor's socket. A client that sends or reads too slowly does not hold a thread for ever."""
 
 import contextlib
 import errno
@@ -8,13 +8,13 @@ import struct
 import time
 from typing import Any
 
-SEND_BUFFER = 192 * 1024  # bytes for each connection; the system doubles it, and counts its own overhead
+SEND_BUFFER = 192 * 1024  # bytes for each connection; the system doubles them for its own overhead
 SIOCOUTQNSD = 0x894B  # linux/sockios.h
 SO_BUF_LOCK = 72  # asm-generic/socket.h
 
 
 class ClientSocket(socket.socket):
-    """A socket with a time-out and a least rate, once a thread waits for it (``wait_in_thread``)."""
+    """A socket that has a time-out and a least rate after ``wait_in_thread``."""
 
     _timeout = 0.0  # seconds without a byte
     _least_rate = 0  # bytes a second
@@ -22,15 +22,15 @@ class ClientSocket(socket.socket):
     _waited = 0.0  # seconds in calls that sent or received them
 
     def wait_in_thread(self, timeout: float, least_rate: int) -> None:
-        """Let calls block: ``timeout`` seconds for each byte, ``least_rate`` bytes a second after so much waiting."""
+        """Let calls block: ``timeout`` seconds without a byte; beyond that long, at ``least_rate`` bytes a second."""
         self.settimeout(timeout)
         self._timeout, self._least_rate = timeout, least_rate
         self._moved, self._waited = 0, 0.0
 
     def make_room(self) -> None:
-        """Make room for a small response, so that a client that reads nothing holds no thread with it.
+        """Make room for a small response, so that no thread waits for a client that reads nothing.
 
-        The system would begin with less than 40 KB, and with less still where the client asks for small segments.
+        The system would begin with less than 40 KB, or even less where the client asks for small segments.
         """
         if self.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2 * SEND_BUFFER:
             self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
@@ -38,7 +38,7 @@ class ClientSocket(socket.socket):
                 self.setsockopt(socket.SOL_SOCKET, SO_BUF_LOCK, 0)  # it may still grow, for large downloads
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """As socket's; TimeoutError also where the whole body arrives too slowly."""
+        """As socket's; TimeoutError also below the least rate."""
         started = time.monotonic()
         data = super().recv(size, flags)
         self._count(len(data), started)

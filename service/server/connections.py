@@ -1,4 +1,4 @@
-"""The connections of a worker: all that wait, in one selector, and those that are with a request's thread.
+"""The connections of a worker: in one selector those that wait, and beside it those that are with a request thread.
 
 Everything here is called in the worker's main thread.
 """
@@ -16,11 +16,11 @@ from service.server.client_socket import ClientSocket
 from service.server.request_reader import READ, VisitorConnection
 from service.settings import Settings
 
-LINGER = 2.0  # seconds until a closed connection is given up (RFC 9112 §9.6)
+LINGER = 2.0  # seconds in which the client may close its side after us (RFC 9112 §9.6)
 SPARE = 32  # file descriptors for files and stores, where the system has too few
 
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_LOST_BEFORE_ACCEPT = frozenset({  # accept(2): the connection's own errors, to be passed over
+_LOST_BEFORE_ACCEPT = frozenset({  # accept(2): errors of the connection, which are passed over
     errno.ECONNABORTED, errno.ENETDOWN, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET,
     errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EPERM,
 })  # fmt: skip
@@ -49,12 +49,12 @@ class ConnectionSet:
         self.selector = selectors.DefaultSelector()
 
     def wait_for_events(self, seconds: float) -> None:
-        """Wait so long at most, and do what is to be done for each connection of which there is news."""
+        """Wait so long at most, and call what is registered for each connection that is ready."""
         for key, _ in self.selector.select(seconds):
             key.data()
 
     def accept_while_there_is_room(self) -> None:
-        """Leave new connections in the backlog as long as so many are working that none could be closed for them."""
+        """Leave new connections in the backlog while so many are working that none can be closed for a new one."""
         has_room = len(self.working) < self._most
         if has_room == self._is_accepting:
             return
@@ -75,7 +75,7 @@ class ConnectionSet:
             listener.close()
 
     def finish(self, conn: VisitorConnection, keep_alive: float | None) -> None:
-        """A request is over; None: the connection takes no other. Else it waits so many seconds for the next."""
+        """A request is over. The connection waits ``keep_alive`` seconds for the next one; None: it ends."""
         self.working.discard(conn)
         if keep_alive is None:
             self._linger(conn)
@@ -94,10 +94,6 @@ class ConnectionSet:
             else:
                 self._close(conn)
 
-    def close_waiting(self) -> None:
-        """Close all connections that have no request."""
-        self._make_room(len(self.working))
-
     def _accept(self, listener: socket.socket) -> bool:
         """Take one connection from the backlog; False where there is none."""
         try:
@@ -106,21 +102,21 @@ class ConnectionSet:
             if error.errno in _TOO_MANY:
                 self._most = max(1, len(self.waiting) + len(self.working) - SPARE)
                 log.warning("%s: from now on at most %d connections are kept open", error.strerror, self._most)
-                self._make_room(self._most)
+                self.make_room(self._most)
             elif error.errno in _LOST_BEFORE_ACCEPT:
                 return True
             elif error.errno != errno.EAGAIN:  # another worker has taken it
                 raise
             return False
-        self._make_room(self._most - 1)
+        self.make_room(self._most - 1)
         client = ClientSocket(fileno=plain.detach())
         client.make_room()
         conn = VisitorConnection(client, address, listener.getsockname(), max_body=self._settings.max_upload_bytes)
         self._expect_request(conn, self._settings.head_timeout)
         return True
 
-    def _make_room(self, most: int) -> None:
-        """Close connections that wait, longest first, until there are at most so many with those that work."""
+    def make_room(self, most: int) -> None:
+        """Close connections that wait, longest first, until there are at most so many, working ones included."""
         while self.waiting and len(self.waiting) + len(self.working) > most:
             self._close(next(iter(self.waiting)))
 
@@ -139,7 +135,7 @@ class ConnectionSet:
         self._forget(conn)
         if not conn.has_request:
             self._linger(conn)
-        elif conn.socket.unsent():  # or a client that reads no responses would block the thread of its next request
+        elif conn.socket.unsent():  # a client that reads no responses would block the thread of its next request
             conn.socket.tell_when_sent(wanted=True)
             conn.deadline = time.monotonic() + self._settings.io_timeout
             self._wait(conn, self._sent, selectors.EVENT_WRITE)
@@ -157,7 +153,7 @@ class ConnectionSet:
         self._start_request(conn)
 
     def _linger(self, conn: VisitorConnection) -> None:
-        """Close our side, and read until the client closes its own, or it could lose the end of the response."""
+        """Close our side, and read until the client closes its own. Else it could lose the end of the response."""
         try:
             conn.socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -184,7 +180,7 @@ class ConnectionSet:
         self.waiting[conn] = then
 
     def _call(self, conn: VisitorConnection, then: Callable[[VisitorConnection], None]) -> None:
-        if self.waiting.get(conn) == then:  # else an event of the same look has closed it to make room
+        if self.waiting.get(conn) == then:  # else another event of the same round has closed it to make room
             then(conn)
 
     def _forget(self, conn: VisitorConnection) -> None:

@@ -9,10 +9,10 @@ from service.http import problem_details
 
 _REASONS = {
     errors.LimitRequestLine: (414, "The request's first line is too long."),
-    errors.ExpectationFailed: (417, "The only expectation that is known here is 100-continue."),
+    errors.ExpectationFailed: (417, "The only known expectation is 100-continue."),
     errors.LimitRequestHeaders: (431, "The request's headers are too large."),
-    errors.UnsupportedTransferCoding: (501, "The only transfer coding that is known here is chunked."),
-    errors.InvalidHTTPVersion: (505, "Only HTTP/1.0 and HTTP/1.1 are spoken here."),
+    errors.UnsupportedTransferCoding: (501, "The only known transfer coding is chunked."),
+    errors.InvalidHTTPVersion: (505, "The only known versions are HTTP/1.0 and HTTP/1.1."),
 }
 
 
@@ -22,7 +22,7 @@ def reason(error: errors.ParseException) -> tuple[int, str]:
 
 
 def send(client: socket.socket, status: int, detail: str) -> None:
-    """Write the response to a socket. Nothing happens where the client has gone."""
+    """Write the response to a socket. Nothing is raised where the client has gone."""
     body = problem_details.problem(status, detail)
     fields = (
         f"HTTP/1.1 {status} {problem_details.title(status)}",

@@ -3,7 +3,7 @@
 import contextlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from gunicorn.http import errors  # type: ignore[import-untyped] # gunicorn ships no types
@@ -28,24 +28,23 @@ class VisitorConnection:
         """``address`` is the client's, ``server`` ours. A body over ``max_body`` bytes will be refused."""
         self.socket = client
         self.address, self.server = address, server
-        self.deadline = 0.0  # monotonic: when it is given up
+        self.deadline = 0.0  # monotonic: when it is closed
         self.began: float | None = None  # monotonic: when the request's first byte arrived
         self._max_body = max_body
         self._received = bytearray()
-        self._searched = 0  # bytes in which the head does not end
-        self._needed = 0  # bytes of the head and a small body; 0 until the head has arrived
+        self._searched = 0  # bytes that do not contain the end of the request head
+        self._needed = 0  # bytes of the request head and a small body; 0 until the request head has arrived
         self._refusal: Exception | None = None
         self._parser: RequestParser | None = None
 
     @property
     def has_request(self) -> bool:
-        """Whether a thread is needed: the head has arrived, or it is too large."""
+        """Whether a thread is needed: the request head has arrived, or it is too large."""
         return self._needed > 0 or self._refusal is not None
 
     def start_over(self) -> None:
-        """Begin the next request, with the bytes that the last one's parser has read beyond its end."""
-        left = self._parser.unreader.take_buffered() if self._parser else b""
-        self._received[:0] = left
+        """Begin the next request, with the bytes that the parser has read beyond the end of the last one."""
+        self._received[:0] = self._parser.unreader.take_buffered() if self._parser else b""
         self.began, self._parser, self._searched, self._needed = None, None, 0, 0
 
     def receive(self) -> bool:
@@ -65,14 +64,14 @@ class VisitorConnection:
         return True
 
     def next_request(self, cfg: Any) -> Any:
-        """gunicorn's request, its head parsed. Raises gunicorn's ParseException."""
+        """gunicorn's request, with parsed headers. Raises gunicorn's ParseException."""
         if self._refusal:
             raise self._refusal
         self._parser = RequestParser(cfg, self, self.address)
         return next(self._parser)
 
     def recv(self, size: int) -> bytes:
-        """What was received already, however much it is; after that as socket's."""
+        """What was received already, even if it is more than ``size``; after that as socket's."""
         if self._received:
             data = bytes(self._received)
             self._received.clear()
@@ -83,7 +82,7 @@ class VisitorConnection:
         if not self._needed:
             end = self._received.find(b"\r\n\r\n", self._searched)
             if end > MAX_HEAD or (end < 0 and len(self._received) > MAX_HEAD):
-                self._refusal = errors.LimitRequestHeaders(f"the head is larger than {MAX_HEAD} bytes")
+                self._refusal = errors.LimitRequestHeaders(f"the request head is larger than {MAX_HEAD} bytes")
                 if b"\r\n" not in self._received:
                     self._refusal = errors.LimitRequestLine(len(self._received), MAX_HEAD)
                 return True
@@ -94,26 +93,26 @@ class VisitorConnection:
         return len(self._received) >= self._needed
 
     def _take_head(self, size: int) -> None:
-        """Find out how much is waited for, and change the head where gunicorn would not do what is right."""
+        """Find out how much is waited for, and change the request head where gunicorn would be wrong."""
         head = bytes(self._received[:size])
         match = _LENGTH.search(head)
         length = int(match[1][:18] or b"0") if match else None  # no limit has more digits
         body = length if length is not None and length <= SMALL_BODY else 0
         has_arrived = len(self._received) >= size + body
         if _EXPECT.search(head) and not _HTTP_1_0.match(head):  # RFC 9110 §10.1.1
-            # Replied to here, so that no client is asked for a body that will be refused for its length.
+            # Sent here, so that no client is asked for a body that will be refused for its length.
             head = _EXPECT.sub(b"", head)
             if length is None or (length <= self._max_body and not (body and has_arrived)):
                 with contextlib.suppress(OSError):
                     self.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        # RFC 9110 §6.2: the response has the highest version that is spoken here. gunicorn repeats the client's.
+        # RFC 9110 §6.2: the response has the highest version that the server knows. gunicorn repeats the client's.
         head = _LATER_MINOR_VERSION.sub(rb"\1.1", head)
         self._received[:size] = head
         self._needed = len(head) + body
 
 
 class RequestInput:
-    """``wsgi.input``: gunicorn's, and whether it was read to its end."""
+    """``wsgi.input``: gunicorn's, with a note of how much of it is unread."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._source = environ["wsgi.input"]
@@ -127,21 +126,25 @@ class RequestInput:
         return self._left != 0 and not self._is_small
 
     def finish(self) -> bool:
-        """Read what is left of a small body. Whether the next request is what follows on the connection."""
+        """Read the rest of a small body. Whether the next request follows on the connection."""
         if self._left and self._is_small:
             with contextlib.suppress(OSError):
                 self.read()
         return self._left == 0
 
     def read(self, size: int = -1, /) -> bytes:
-        """As a file's: all of ``size`` bytes, unless the body ends before."""
-        data: bytes = self._source.read(size)
-        return self._note(data, is_last=size < 0 or len(data) < size)
+        """As a file's: all of ``size`` bytes, unless the body ends before. OSError where it breaks off or is broken."""
+        data = self._take(self._source.read, size)
+        if self._left is None and (size < 0 or len(data) < size):
+            self._left = 0
+        return data
 
     def readline(self, size: int = -1, /) -> bytes:
-        """As a file's."""
-        data: bytes = self._source.readline(size)
-        return self._note(data, is_last=size != 0 and not data)
+        """As a file's. OSError as read()."""
+        data = self._take(self._source.readline, size)
+        if self._left is None and size != 0 and not data:
+            self._left = 0
+        return data
 
     def readlines(self, hint: int = -1, /) -> list[bytes]:  # noqa: ARG002 -- PEP 3333: it may be passed over
         """As a file's."""
@@ -151,9 +154,11 @@ class RequestInput:
         while line := self.readline():
             yield line
 
-    def _note(self, data: bytes, *, is_last: bool) -> bytes:
+    def _take(self, read: Callable[[int], bytes], size: int) -> bytes:
+        try:
+            data = read(size)
+        except errors.ParseException as error:
+            raise ConnectionError("the body's chunked framing is broken") from error
         if self._left is not None:
             self._left -= len(data)
-        elif is_last:  # of a chunked body
-            self._left = 0
         return data

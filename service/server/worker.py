@@ -6,6 +6,7 @@ service down.
 """
 
 import contextlib
+import errno
 import os
 import queue
 import selectors
@@ -16,18 +17,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from gunicorn.workers.base import Worker  # type: ignore[import-untyped] # gunicorn ships no types
+from gunicorn.http import wsgi  # type: ignore[import-untyped] # gunicorn ships no types
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped] # as above
+from gunicorn.workers.base import Worker  # type: ignore[import-untyped] # as above
 
+from service.server import error_responses
 from service.server.connections import ConnectionSet
-from service.server.request_handler import RequestHandler
+from service.server.request_reader import RequestInput
 
 if TYPE_CHECKING:
     from service.server.request_reader import VisitorConnection
     from service.settings import Settings
 
-LOOK_EVERY = 0.5  # seconds from one look at late connections, and at the parent process, to the next
-IDLE_AT_END = 1.0  # seconds that an idle connection lives on when the worker ends: a request may be on its way
+LOOK_EVERY = 0.5  # seconds between two looks at late connections and at the parent process
+IDLE_AT_END = 1.0  # seconds that idle connections stay open when the worker ends: a request may be on its way
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
+CLIENT_HAS_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
 
 class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
@@ -42,7 +47,7 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
 
     @property
     def has_requests(self) -> bool:
-        """Whether threads work on requests: then Python's own end would wait for them."""
+        """Whether threads work on requests. Python's own end would wait for them."""
         return bool(self._connections.working)
 
     def run(self) -> None:
@@ -50,13 +55,11 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         self._connections.open()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connections.selector.register(self._wake, selectors.EVENT_READ, self._take_finished)
-        self._handler = RequestHandler(self.wsgi, self.app.lifecycle, self.cfg, self.log)
         self._executor = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="request")
         signal.signal(signal.SIGTERM, self._handle_sigterm)
-        signal.signal(signal.SIGQUIT, self._handle_sigquit)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the parent to answer
-        if self.app.lifecycle.ending:
-            self._is_ending = True  # SIGTERM arrived before there was a handler for it
+        signal.signal(signal.SIGQUIT, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles a terminal's Ctrl-C
+        self._is_ending = self.app.lifecycle.ending  # SIGTERM may have arrived before there was a handler for it
         looked = 0.0
         while not self._is_ending:
             self._connections.accept_while_there_is_room()
@@ -71,37 +74,85 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         self._end()
 
     def _handle_sigterm(self, *_: object) -> None:
-        """End, if the parent says so. A SIGTERM that went to the whole process group is for the parent to answer."""
+        """End, if the parent has decided it. It also handles a SIGTERM to the whole process group."""
         if self.app.lifecycle.ending:
             self._is_ending = True
             os.eventfd_write(self._wake, 1)
-
-    def _handle_sigquit(self, *_: object) -> None:
-        sys.exit(0)
 
     def _start(self, conn: "VisitorConnection") -> None:
         self._executor.submit(self._serve, conn)
 
     def _serve(self, conn: "VisitorConnection") -> None:
         """Called in a thread."""
-        lives = False
+        is_kept = False
         try:
-            lives = self._handler.serve(conn)
-        except BaseException:  # nobody else would log it
+            is_kept = self._handle(conn)
+        except BaseException:  # nothing else would log it
             self.log.exception("a request ended in an unexpected way")
         finally:
-            self._finished.put((conn, lives))
+            self._finished.put((conn, is_kept))
             os.eventfd_write(self._wake, 1)
+
+    def _handle(self, conn: "VisitorConnection") -> bool:
+        """Serve the request that has arrived. Whether the connection can take another."""
+        try:
+            request = conn.next_request(self.cfg)
+            response, environ = wsgi.create(request, conn.socket, conn.address, conn.server, self.cfg)
+        except ParseException as error:
+            status, detail = error_responses.reason(error)
+            # Not what was sent: it may hold a secret, and anybody may send anything.
+            self.log.info("refused a malformed request from %s: %s", conn.address[0], type(error).__name__)
+            error_responses.send(conn.socket, status, detail)
+            return False
+        environ["wsgi.multithread"] = True
+        environ["wsgi.input"] = body = RequestInput(environ)
+        try:
+            self._respond(environ, response, body)
+        except Exception as error:  # nothing after this can send a response
+            if isinstance(error, OSError) and error.errno in CLIENT_HAS_GONE:
+                return False
+            self.log.exception("error while a request was served")
+            if not response.headers_sent:
+                error_responses.send(conn.socket, 500, "Something went wrong here.")
+            return False
+        return not response.should_close() and body.finish()
+
+    def _respond(self, environ: dict[str, Any], response: Any, body: RequestInput) -> None:
+        """Call the application and write its response."""
+        has_body = False
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal has_body
+            has_body = environ["REQUEST_METHOD"] != "HEAD" and not status.startswith("304")
+            # The middleware calls this just before the first bytes leave, so "Connection" is decided here. It is
+            # "close" when the service ends, so that the client's next request goes elsewhere. Where some of the body
+            # is unread and perhaps has not arrived, because waiting for it would hold the thread. And where "close"
+            # is one of several members of the client's header (RFC 9110 §7.6.1), which gunicorn does not look for.
+            asked = [member.strip(" \t") for member in environ.get("HTTP_CONNECTION", "").lower().split(",")]
+            if self.app.lifecycle.draining or body.may_be_on_its_way or "close" in asked:
+                response.force_close()
+            return response.start_response(status, headers, exc_info)
+
+        pieces = self.wsgi(environ, start_response)
+        try:
+            for piece in pieces:
+                response.write(piece)
+            if has_body and response.sent < (response.response_length or 0):
+                response.force_close()  # or the client would take the next response for the rest of this one
+            response.close()
+        finally:
+            if hasattr(pieces, "close"):
+                pieces.close()
 
     def _take_finished(self) -> None:
         os.eventfd_read(self._wake)
         keep_alive = IDLE_AT_END if self._is_ending else self._settings.keep_alive
         for _ in range(self._finished.qsize()):
-            conn, lives = self._finished.get()
-            self._connections.finish(conn, keep_alive if lives else None)
+            conn, is_kept = self._finished.get()
+            self._connections.finish(conn, keep_alive if is_kept else None)
 
     def _end(self) -> None:
-        """Idle connections are closed soon, requests in flight have SHUTDOWN_GRACE, and after that they are cut."""
+        """Close idle connections soon. Requests in flight are cut after SHUTDOWN_GRACE."""
         self._is_ending = True
         connections = self._connections
         connections.take_backlog()
@@ -113,7 +164,7 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
             self._wait_at_end()
         if connections.working:
             self._cut()
-        connections.close_waiting()
+        connections.make_room(0)
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _wait_at_end(self) -> None:

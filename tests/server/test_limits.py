@@ -132,6 +132,15 @@ def test_a_client_may_ask_for_the_end_of_its_connection_among_other_options(clie
     assert client.wait_for_close() == b""
 
 
+@pytest.mark.parametrize("options", ["\x85close", "close\xa0", "TE, \xa0close"])
+def test_only_spaces_and_tabs_stand_around_an_option(client: RawClient, options: str) -> None:
+    """RFC 9110 §5.6.3. The bytes 85 and A0 are white space to Python, and make another option here."""
+    for _ in range(2):
+        client.send(head("GET", "/api/instance", f"Connection: {options}"))
+        answer = client.answer()
+        assert (answer.status, answer.headers["Connection"]) == (200, "keep-alive")
+
+
 def test_pipelined_requests_are_answered_in_order(client: RawClient) -> None:
     body = b'{"name": "Ada"}'
     sign_in = head("PUT", "/session", "Content-Type: application/json", f"Content-Length: {len(body)}") + body
