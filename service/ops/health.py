@@ -1,8 +1,8 @@
 """Liveness, readiness, and what is known of the dependencies.
 
 Liveness fails only where a restart helps, and never asks a dependency. Readiness means: started, not draining, room for
-a request; a dependency counts only if ``READY_REQUIRES`` names it. The results come from memory: nothing is asked while
-a probe waits. Bodies are ``application/health+json`` (draft-inadarei-api-health-check-06).
+a request; a dependency counts only if ``READY_REQUIRES`` names it. The results come from memory: no probe waits for a
+dependency. Bodies are ``application/health+json`` (draft-inadarei-api-health-check-06).
 """
 
 import json
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 IN_A_ROW = 2  # checks in a row that must agree before a dependency's state changes
 SECOND_LOOK = 0.25  # seconds until the next check, after one that contradicts the state
 WATCHED = 0.5  # seconds at least between two checks while people look at the status
-NO_ROOM_AFTER = 2.0  # seconds without a free thread; the queue absorbs shorter peaks
+NO_ROOM_AFTER = 2.0  # seconds without a free thread; shorter peaks are absorbed by the queue
 
 OnChange = Callable[[str, bool], None]
 
@@ -61,18 +61,17 @@ class DependencyMonitor:
         self._stopped = True
         self._wake.set()
 
-    def hint(self, *, up: bool) -> None:
-        """Real traffic found it up or down: if that is news, check now."""
-        if up != self.up:
-            self._wake.set()
+    def check_now(self) -> None:
+        """Do not wait for the interval's end. A check that runs goes first."""
+        self._wake.set()
 
     def watched(self) -> None:
-        """People look at the status: keep it as fresh as WATCHED allows, however many they are."""
+        """A person looks at the status: check now, but at most every WATCHED seconds."""
         if time.monotonic() - self._looked > WATCHED:
             self._wake.set()
 
     def report(self) -> dict[str, Any]:
-        """Its entry among the checks of ``/ready``. "warn": it was never checked."""
+        """Its entry among the checks of ``/ready``; "warn" where it was never checked."""
         status = "warn" if self.up is None else "pass" if self.up else "fail"
         entry: dict[str, Any] = {
             "componentType": self._kind,
@@ -97,25 +96,21 @@ class DependencyMonitor:
         error = ""
         try:
             self._check()
-        except Exception as problem:  # noqa: BLE001 -- whatever it is, the dependency can't serve
+        except Exception as problem:  # noqa: BLE001 -- after any error, the dependency can't serve
             error = redact(f"{problem}") or type(problem).__name__
         self._seconds = time.monotonic() - started
         self._seen, self._looked = _now(), time.monotonic()
-        up = not error
-        if up == self.up:
-            self._dissent = 0
-            self._error = error
+        up, before = not error, self.up
+        self._dissent = 0 if up == before else self._dissent + 1
+        if before is not None and 0 < self._dissent < IN_A_ROW:
             return
-        self._dissent += 1
-        if self.up is None or self._dissent >= IN_A_ROW:
-            self._change(up, error)
-
-    def _change(self, up: bool, error: str) -> None:
-        first = self.up is None
-        self.up, self._since, self._error, self._dissent = up, self._seen, error, 0
+        self.up, self._error, self._dissent = up, error, 0
+        if up == before:
+            return
+        self._since = self._seen
         if not up:
             log.error("%s can't serve: %s", self.name, error)
-        elif not first:
+        elif before is False:
             log.warning("%s can serve again", self.name)
         self._on_change(self.name, up)
 
@@ -161,8 +156,10 @@ class Health:
             dependency.stop()
 
     def observe(self, name: str, error: Exception | None) -> None:
-        """What real traffic found out about a dependency. It changes nothing by itself, but a check may come sooner."""
-        self._dependencies[name].hint(up=error is None)
+        """A call to a dependency succeeded, or failed. That changes nothing by itself, but if it is news, check now."""
+        dependency = self._dependencies[name]
+        if dependency.up != (error is None):
+            dependency.check_now()
 
     def live(self) -> tuple[int, bytes]:
         """Status (200 or 503) and body. Fails when every request thread has been without progress for too long."""
@@ -184,7 +181,7 @@ class Health:
     def summary(self) -> dict[str, Any]:
         """What visitors may know: liveness, readiness, and each dependency's ``status`` and ``since``, but no error.
 
-        It comes from memory too, but the next check comes sooner.
+        It comes from memory, but the next check comes sooner.
         """
         for dependency in self._dependencies.values():
             dependency.watched()

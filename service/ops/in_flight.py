@@ -1,15 +1,17 @@
-"""Which requests a worker process is serving now: what liveness and readiness are decided by."""
+"""Which requests a worker process is serving now. Liveness and readiness are decided by them."""
 
+from dataclasses import dataclass, field
 from time import monotonic
 
 
+@dataclass(eq=False)
 class RequestInFlight:
     """One request in flight."""
 
-    def __init__(self, method: str, path: str) -> None:
-        self.method = method
-        self.path = path
-        self.began = self.touched = monotonic()
+    method: str
+    path: str
+    began: float = field(default_factory=monotonic)
+    touched: float = field(default_factory=monotonic)
 
     def progress(self) -> None:
         """Bytes have moved: the request may be slow, but it is not stuck."""

@@ -1,7 +1,7 @@
 """The ops listener: metrics and full health, for the platform, on a port that visitors do not reach.
 
 It has threads of its own, so that it responds while every request thread is busy. The parent process opens its socket,
-which outlives the worker.
+which therefore stays open when a worker ends.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 16  # when full, the oldest connection is closed; a legitimate scrape is never that slow
+MAX_CONNECTIONS = 16  # where there are more, the oldest is closed; a legitimate scrape is never that slow
 TIMEOUT = 5  # seconds without a byte
 
 OpsResponse = tuple[int, str, bytes]  # status, Content-Type, body
@@ -60,7 +60,8 @@ class OpsServer(socketserver.ThreadingTCPServer):
                 del self._open[oldest]
             self._open[request] = None
         if oldest is not None:
-            _cut(oldest)
+            with contextlib.suppress(OSError):  # it may be closed already
+                oldest.shutdown(socket.SHUT_RDWR)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
@@ -70,7 +71,7 @@ class OpsServer(socketserver.ThreadingTCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 -- socketserver's signature
-        """A client that goes away is not an error of ours."""
+        """A client that closes its connection early is not an error of the service."""
         log.debug("ops connection broke: %s", sys.exc_info()[1])
 
 
@@ -85,7 +86,7 @@ class OpsHandler(BaseHTTPRequestHandler):
         """Send the response with its body."""
         path = _path(self.path)
         if not path:
-            self.send_error(400, "The request's target names no path.")
+            self.send_error(400, "The request's target has no path.")
             return
         route = self.server.routes.get(path)
         if route is None:
@@ -103,15 +104,16 @@ class OpsHandler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Errors as problem documents, also those that http.server finds itself."""
-        more = {} if code != 501 else {"allow": "GET, HEAD"}
-        code = 405 if code == 501 else code  # http.server says 501 for an unknown method
+        more = {}
+        if code == 501:  # http.server says so for an unknown method
+            code, more = 405, {"allow": "GET, HEAD"}
         detail = message or explain or "The ops listener serves only /health, /ready and /metrics."
         body = problem_details.problem(code, detail, instance=_path(getattr(self, "path", "")))
         self._send(code, problem_details.CONTENT_TYPE, body, **more)
 
     def _send(self, status: int, content_type: str, body: bytes, **more: str) -> None:
         self.request_version = self.protocol_version  # else HTTP/0.9 would get no status line
-        self.close_connection = True  # the next scrape comes in seconds: no thread waits for it
+        self.close_connection = True  # no thread waits seconds for the next scrape
         self.send_response_only(status)
         headers = {
             "Content-Type": content_type,
@@ -136,13 +138,8 @@ def _health(result: tuple[int, bytes]) -> OpsResponse:
 
 
 def _path(target: str) -> str:
-    """The request target's path; "" where it has none or is no URL."""
+    """The request target's path; "" where it has none or is not a URL."""
     try:
         return urlsplit(target).path
     except ValueError:
         return ""
-
-
-def _cut(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it may be closed already
-        connection.shutdown(socket.SHUT_RDWR)
