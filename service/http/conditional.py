@@ -6,12 +6,12 @@ from datetime import datetime
 
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
-from werkzeug.http import http_date, parse_date, parse_etags, quote_etag
+from werkzeug.http import parse_date, parse_etags, quote_etag
 
 
 @dataclass(frozen=True)
 class Representation:
-    """What a condition is about: what is there now (§8.8)."""
+    """The validators and the size of what a resource holds now (§8.8)."""
 
     tag: str  # the entity tag without its quotes; it changes with every write, so it is strong
     modified: int  # seconds since the epoch
@@ -21,11 +21,6 @@ class Representation:
     def etag(self) -> str:
         """The value of the ETag header."""
         return quote_etag(self.tag)
-
-    @property
-    def last_modified(self) -> str:
-        """The value of the Last-Modified header."""
-        return http_date(self.modified)
 
 
 def write_is_allowed(headers: Headers, current: Representation | None) -> bool:

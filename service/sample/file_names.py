@@ -1,5 +1,6 @@
 """The names that a file may have, and how a name is sent to a browser."""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +38,7 @@ def check(name: str) -> str:
         raise Problem(400, f"A file's name must have 1 to {MAX_NAME_BYTES} bytes; this has {size}.", kind="bad-name")
     if "/" in name or name in (".", ".."):
         raise Problem(400, "A file's name must not contain '/', nor be '.' or '..'.", kind="bad-name")
-    if any(unicodedata.category(c) == "Cc" for c in name):
+    if re.search(r"[\x00-\x1f\x7f-\x9f]", name):
         raise Problem(400, "A file's name must not contain control characters.", kind="bad-name")
     return name
 
@@ -51,7 +52,7 @@ def content_disposition(name: str, *, inline: bool) -> str:
     """The header's value in both forms (RFC 6266 §4.3 and appendix D): plain for old clients, RFC 8187 for the rest."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     # Decomposed, a name may look like a path (U+FF0F becomes a slash).
-    plain = "".join("_" if c in '"\\%/' or not 32 <= ord(c) < 127 else c for c in plain)
+    plain = re.sub(r'[^ -~]|["\\%/]', "_", plain)
     plain = "file" if plain in ("", ".", "..") else plain
     # RFC 8187 §3.2.1: attr-char; quote() keeps "-._~" and letters, digits.
     kind = "inline" if inline else "attachment"

@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.datastructures import Headers
+from werkzeug.http import http_date, quote_etag
 from werkzeug.routing import BaseConverter
 
 from service import Parts, sessions
@@ -95,7 +96,7 @@ class Files:
             info, is_new = self.write(name, chunks, length, content_type=content_type, headers=request.headers)
         response = jsonify(_describe(info, name))
         response.status_code = 201 if is_new else 200
-        response.headers["ETag"] = _current(info).etag
+        response.headers["ETag"] = _validators(info)["ETag"]
         return response
 
     def write(
@@ -146,44 +147,40 @@ class Files:
     def get(self, name: str) -> Response:
         """The file, or a range of it. HEAD comes here too."""
         name = file_names.from_path(request.environ, ROUTE)
-        info, source = self._find(name)
-        current = _current(info)
-        headers = Headers({"ETag": current.etag, "Last-Modified": current.last_modified, "Accept-Ranges": "bytes"})
-        headers["Cache-Control"] = "private, no-cache"
-        status = conditional.read_status(request.headers, current)
-        if status == 412:
-            raise PreconditionFailed
-        if status == 304:
-            return Response(status=304, headers=headers)
+        owner = sessions.current().get("owner")
+        if owner is None:
+            raise ObjectNotFound
+        source = None
+        if request.method == "GET" and _PARTLY.isdisjoint(request.headers.keys()):
+            # All bytes are wanted, so they come with the description, in one request to the store.
+            info, source = self._storage.open(_key(owner, name)) or (None, None)
+        else:
+            info = self._storage.stat(_key(owner, name))
+        if info is None:
+            raise ObjectNotFound
+        headers = Headers(_validators(info) | {"Cache-Control": "private, no-cache", "Accept-Ranges": "bytes"})
+        start, end, status = 0, info.size, 200
+        if source is None:
+            status = conditional.read_status(request.headers, _current(info))
+            if status == 412:
+                raise PreconditionFailed
+            if status == 304:
+                return Response(status=304, headers=headers)
+            # RFC 9110 §14.2: Range means something for GET only.
+            span = conditional.requested_range(request.headers, _current(info)) if request.method == "GET" else None
+            if span:
+                start, end = span
+                status = 206
+                headers["Content-Range"] = f"bytes {start}-{end - 1}/{info.size}"
         headers["Content-Security-Policy"] = FILE_CSP
         headers["Content-Type"] = info.content_type
         inline = info.content_type in INLINE_TYPES
         headers["Content-Disposition"] = file_names.content_disposition(name, inline=inline)
-        start, end = 0, info.size
-        # RFC 9110 §14.2: Range means something for GET only.
-        if request.method == "GET" and (span := conditional.requested_range(request.headers, current)):
-            start, end = span
-            status = 206
-            headers["Content-Range"] = f"bytes {start}-{end - 1}/{info.size}"
         headers["Content-Length"] = str(end - start)
         if request.method == "HEAD" or start == end:
             close(source)
             return Response(status=status, headers=headers)
         return Response(self._read(info, start, end, source), status, headers, direct_passthrough=True)
-
-    def _find(self, name: str) -> tuple[ObjectInfo, Iterator[bytes] | None]:
-        """The visitor's file; with its bytes, in the same request to the store, if surely all of them are wanted."""
-        owner = sessions.current().get("owner")
-        if owner is None:
-            raise ObjectNotFound
-        key = _key(owner, name)
-        if request.method == "GET" and _PARTLY.isdisjoint(request.headers.keys()):
-            info, source = self._storage.open(key) or (None, None)
-        else:
-            info, source = self._storage.stat(key), None
-        if info is None:
-            raise ObjectNotFound
-        return info, source
 
     def _read(self, info: ObjectInfo, start: int, end: int, source: Iterator[bytes] | None) -> Iterator[bytes]:
         """The bytes as an iterator whose ``close()`` ends the transfer. Errors of the first bytes come from here."""
@@ -222,18 +219,28 @@ def _key(owner: str, name: str) -> str:
     return f"visitors/{owner}/{name}"
 
 
+def _tag(info: ObjectInfo) -> str:
+    """The generation changes with every write, so the entity tag that is made from it is strong."""
+    return f"{info.generation:x}"
+
+
 def _current(info: ObjectInfo) -> conditional.Representation:
-    """For conditions. The generation changes with every write, so the entity tag that is made from it is strong."""
-    return conditional.Representation(f"{info.generation:x}", int(info.updated), info.size)
+    """For conditions."""
+    return conditional.Representation(_tag(info), int(info.updated), info.size)
+
+
+def _validators(info: ObjectInfo) -> dict[str, str]:
+    return {"ETag": quote_etag(_tag(info)), "Last-Modified": http_date(int(info.updated))}
 
 
 def _describe(info: ObjectInfo, name: str) -> dict[str, Any]:
+    validators = _validators(info)
     return {
         "name": name,
         "size": info.size,
         "content_type": info.content_type,
-        "etag": _current(info).etag,
-        "updated": _current(info).last_modified,
+        "etag": validators["ETag"],
+        "updated": validators["Last-Modified"],
         "crc32c": f"{info.crc32c:08x}",
     }
 

@@ -148,4 +148,3 @@ def test_a_date_that_is_none_is_passed_over(date: str) -> None:
 
 def test_the_validators() -> None:
     assert CURRENT.etag == TAG
-    assert CURRENT.last_modified == AT
