@@ -26,7 +26,7 @@ _ERRORS = {
     411: "The request needs a Content-Length.",
     412: "A precondition does not hold (RFC 9110 §13).",
     413: "The request's body is too large.",
-    415: "The request's body has an unsupported media type.",
+    415: "The request's body has an unsupported media type or content coding.",
     416: "The range starts beyond the end of the content.",
     502: "The content was damaged on its way to the store. Nothing was kept.",
     503: "A store is out of reach, or the service is busy. Try again after Retry-After.",

@@ -29,7 +29,8 @@ def register(app: Flask, parts: "Parts") -> None:
 
 def _probe(name: str, summary: str) -> Json:
     content = {"application/health+json": {"schema": ref("Health")}}
-    responses = {200: {"description": "Yes.", "content": content}, 503: {"description": "No.", "content": content}}
+    descriptions = {200: "The check passes.", 503: "The check fails."}
+    responses = {status: {"description": text, "content": content} for status, text in descriptions.items()}
     return {"get": operation(name, summary, responses)}
 
 

@@ -58,7 +58,7 @@ def paths(max_upload_bytes: int) -> dict[str, Json]:
                 "writeFile",
                 "Store the body as the file.",
                 _WRITTEN,
-                *(403, 408, 409, 412, 413, 502, 503, 507),
+                *(403, 408, 409, 412, 413, 415, 502, 503, 507),
                 parameters=[_DIGEST],
                 requestBody=body,
             ),

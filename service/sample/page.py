@@ -28,8 +28,8 @@ from service.storage.store import StorageUnavailable
 
 T = TypeVar("T")
 
-_HTML: Json = {"description": "HTML.", "content": {"text/html": {"schema": TEXT}}}
-PATHS: dict[str, Json] = {"/": {"get": operation("page", "The page for visitors.", {200: _HTML})}}
+_HTML: Json = {"description": "The page.", "content": {"text/html": {"schema": TEXT}}}
+PATHS: dict[str, Json] = {"/": {"get": operation("page", "What visitors see.", {200: _HTML})}}
 
 # Under "no-referrer" a browser sends the Origin "null" with the page's own forms (Fetch, §3.2): they look cross-site.
 REFERRER = {"Referrer-Policy": "same-origin"}

@@ -91,7 +91,7 @@ PATHS: dict[str, Json] = {
         "delete": operation("signOut", "End the session.", {204: "The session is gone."}, 403, 409, 503),
     },
     "/api/session/visits": {
-        "post": operation("visit", "Count a visit.", {200: json_body("The count.", "Visits")}, 403, 409, 413, 503)
+        "post": operation("visit", "Count a visit.", {200: json_body("Visits so far.", "Visits")}, 403, 409, 413, 503)
     },
 }
 
