@@ -151,7 +151,9 @@ def load(environ: Mapping[str, str], *features: type, dependencies: Collection[s
             errors.append(f"{name} {error}{shown}")
     if dependencies is not None and set(values.get("ready_requires", ())) - set(dependencies):
         given = ", ".join(values["ready_requires"])
-        errors.append(f"READY_REQUIRES must be a comma-separated list out of {' and '.join(dependencies)}, not {given[:80]!r}")
+        errors.append(
+            f"READY_REQUIRES must be a comma-separated list out of {' and '.join(dependencies)}, not {given[:80]!r}"
+        )
     errors += _contradictions(values)
     if errors:
         raise SettingsError(errors)
