@@ -63,7 +63,8 @@ def register(app: Flask, settings: Settings, transfers: TransferSlots) -> None:
         if is_large and request.method != "HEAD":
             response = transfers.limit(response)
         for name, value in headers.items():
-            response.headers.setdefault(name, value)  # a view may have set its own
+            if name not in response.headers:  # a view may have set its own
+                response.headers.add(name, value)
         return response
 
 
