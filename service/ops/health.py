@@ -183,15 +183,12 @@ class Health:
 
         It comes from memory, but the next check comes sooner.
         """
-        for dependency in self._dependencies.values():
+        public = {}
+        for name, dependency in self._dependencies.items():
             dependency.watched()
-        public = ("status", "since")
-        reports = {name: d.report() for name, d in self._dependencies.items()}
-        return {
-            "live": _verdict(self._stuck()),
-            "ready": _verdict(self._not_ready()),
-            "dependencies": {name: {key: report[key] for key in public} for name, report in reports.items()},
-        }
+            report = dependency.report()
+            public[name] = {"status": report["status"], "since": report["since"]}
+        return {"live": _verdict(self._stuck()), "ready": _verdict(self._not_ready()), "dependencies": public}
 
     def _stuck(self) -> str:
         seconds = self._in_flight.stuck_for()

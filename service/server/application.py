@@ -36,18 +36,13 @@ class CannotListen(Exception):
 
 
 def serve(settings: Settings) -> None:
-    """Listen, start the workers, and serve until told to end. Ends the process; raises CannotListen before."""
+    """Listen, start the workers, and serve until a signal ends it. Ends the process; raises CannotListen before."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # 1024 is usual, and MAX_CONNECTIONS may be more
     app_socket = _listen(settings.host, settings.port, "PORT")
     ops_socket = _listen(settings.host, settings.ops_port, "OPS_PORT")
-    app_url, ops_url = _url(app_socket), _url(ops_socket)
-    log.info(
-        "listening: %s for visitors, %s for the platform",
-        app_url,
-        ops_url,
-        extra={"app_url": app_url, "ops_url": ops_url},
-    )
+    urls = {"app_url": _url(app_socket), "ops_url": _url(ops_socket)}
+    log.info("listening: %(app_url)s for visitors, %(ops_url)s for the platform", urls, extra=urls)
     prepare_multiprocess(settings)
     lifecycle = Lifecycle()
     app = ServerApplication(settings, lifecycle, app_socket, ops_socket)

@@ -84,7 +84,7 @@ class ConnectionSet:
             self._expect_request(conn, keep_alive)
 
     def close_late(self) -> None:
-        """Close connections whose time is over."""
+        """Close connections that are past their deadline."""
         now = time.monotonic()
         for conn in [conn for conn in self.waiting if conn.deadline < now]:
             if conn.began is not None and self.waiting[conn] == self._read:

@@ -1,8 +1,8 @@
 """The worker process: a main thread that waits for all connections, and threads that serve requests.
 
-A request takes a thread only when its head has arrived, and its body too where that is small, and when the client has
-read the response before it. All other waiting is done in a selector (connections.py), so slow clients don't take the
-service down.
+A request takes a thread only when its headers have arrived, and its body too where that is small, and when the client
+has read the response before it. All other waiting is done in a selector (connections.py), so slow clients hold no
+threads.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         return bool(self._connections.working)
 
     def run(self) -> None:
-        """Serve until told to end, then end."""
+        """Serve until the worker must end."""
         self._connections.open()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connections.selector.register(self._wake, selectors.EVENT_READ, self._take_finished)

@@ -12,11 +12,11 @@ GENERATION_OF_NOTHING = 0  # as a precondition: there must be no such object
 
 
 class StorageError(Exception):
-    """The object store could not do it. The message says what to do, and names no secret."""
+    """The object store failed. The message says what to do, and contains no secret."""
 
 
 class StorageUnavailable(StorageError):
-    """It did not respond in time, is overloaded or out of reach. Trying again later may help."""
+    """It did not respond in time, is overloaded or can't be reached. Trying again later may help."""
 
 
 class StorageMisconfigured(StorageError):
@@ -32,7 +32,7 @@ class PreconditionFailed(StorageError):
 
 
 class ChecksumMismatch(StorageError):
-    """What the store holds is not what was sent. Nothing is left of it."""
+    """What the store has is not what was sent. It is deleted."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ObjectPage:
     """One page of a listing, in the order of the keys' UTF-8 bytes."""
 
     objects: list[ObjectInfo]
-    next_token: str | None  # hand it back for the next page; None at the end
+    next_token: str | None  # the ``page_token`` of the next page; None at the end
 
 
 class ObjectStore(Protocol):
@@ -78,14 +78,14 @@ class ObjectStore(Protocol):
     def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
         """The bytes ``start`` (inclusive) to ``end`` (exclusive) of just this generation.
 
-        The first chunk is fetched before this returns, so that errors come from here: ObjectNotFound if it was
-        replaced or deleted meanwhile. The iterator has ``close()``.
+        The first chunk is fetched before this returns. ObjectNotFound if the object was replaced or deleted meanwhile.
+        The iterator has ``close()``.
         """
 
     def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
-        """What is there now, and all its bytes as ``get`` gives them, in one request where the store can.
+        """The object as it is now, and all its bytes as from ``get``, in one request where the store can do that.
 
-        None where there is nothing. The iterator is to be closed, also by a caller that wants the description alone.
+        None where there is no object. Close the iterator, even if only the description is wanted.
         """
 
     def delete(self, key: str, *, generation: int | None) -> bool:
@@ -95,7 +95,7 @@ class ObjectStore(Protocol):
         """Objects whose key begins with ``prefix``, at most ``limit`` (1 to 1000). ValueError for a bad token."""
 
     def check(self) -> None:
-        """Ask the store whether it can serve; a StorageError says why it can't."""
+        """Ask the store whether it can serve. The StorageError says why not."""
 
     def close(self) -> None:
-        """Give back connections."""
+        """Close connections."""

@@ -97,10 +97,8 @@ class FileStore:
     def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
         """In two steps: where the object is replaced between them, once more."""
         while (info := self.stat(key)) is not None:
-            try:
+            with contextlib.suppress(ObjectNotFound):
                 return info, self.get(info, 0, info.size)
-            except ObjectNotFound:
-                continue
         return None
 
     def delete(self, key: str, *, generation: int | None) -> bool:
@@ -119,7 +117,11 @@ class FileStore:
 
     def list(self, prefix: str, *, page_token: str | None, limit: int) -> ObjectPage:
         """Reads the description of every object below the prefix's folder, once for each page."""
-        after = _after(page_token, prefix)
+        after = b""
+        if page_token is not None:
+            after = base64.b64decode(page_token.encode("ascii"), altchars=b"-_", validate=True)
+            if not after.startswith(prefix.encode()):
+                raise ValueError("the page token is of another listing")
         parents, _ = layout.place(prefix)
         try:
             with self._translated(), layout.folder(self._root, parents) as folder:
@@ -217,13 +219,3 @@ def _write(file: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(file, rest) :]
-
-
-def _after(page_token: str | None, prefix: str) -> bytes:
-    """The key after which a page begins. ValueError for a token of another prefix."""
-    if page_token is None:
-        return b""
-    after = base64.b64decode(page_token.encode("ascii"), altchars=b"-_", validate=True)
-    if not after.startswith(prefix.encode()):
-        raise ValueError("the page token is of another listing")
-    return after

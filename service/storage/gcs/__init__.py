@@ -1,8 +1,6 @@
-"""Files in Google Cloud Storage, through Google's client library. What was chosen and why:
-docs/decisions/0004-bucket-or-folder.md.
+"""Files in Google Cloud Storage, through Google's client library: docs/decisions/0004-bucket-or-folder.md.
 
-Bodies stream through; nothing touches a local disk. The rules come from Google's documentation, whose pages are under
-https://cloud.google.com/storage/docs/ and are named where they are followed.
+Nothing touches a local disk. Comments name the pages of Google's documentation, https://cloud.google.com/storage/docs/.
 """
 
 import contextlib
@@ -78,10 +76,8 @@ class GcsStore:
         if generation is not None:
             return self._delete(key, generation)
         while (info := self.stat(key)) is not None:
-            try:
+            with contextlib.suppress(PreconditionFailed):  # written meanwhile: that one is deleted too
                 return self._delete(key, info.generation)
-            except PreconditionFailed:
-                continue  # written meanwhile: that one is deleted too
         return False
 
     def _delete(self, key: str, generation: int) -> bool:
@@ -96,13 +92,8 @@ class GcsStore:
         """One request (json_api/v1/objects/list)."""
 
         def one_page() -> ObjectPage:
-            blobs = self._client.connected().bucket.list_blobs(
-                prefix=self._prefix + prefix,
-                page_token=page_token,
-                max_results=limit,
-                fields=_LISTED,
-                **self._client.once,
-            )
+            bucket = self._client.connected().bucket
+            blobs = bucket.list_blobs(limit, page_token, self._prefix + prefix, fields=_LISTED, **self._client.once)
             try:
                 objects = [self._ours(from_blob(blob)) for blob in next(blobs.pages)]
             except BadRequest as error:

@@ -77,10 +77,9 @@ class GcsClient:
         outer = sys.exception()  # what the caller is handling
 
         def note(error: Exception) -> None:
-            kind = type(error).__name__
-            log.info("a request to the object store failed: %s", kind)
+            log.info("a request to the object store failed: %s", type(error).__name__)
             if failed is not None:
-                failed.append(kind)
+                failed.append(type(error).__name__)
             _let_go(error, outer)
 
         retry = self._retry if budget is None else self._retry.with_timeout(budget)
@@ -125,7 +124,7 @@ class GcsClient:
         """The bucket and its connections. To be used within call().
 
         Credentials are looked for when they are first needed, because a metadata server may have to be asked. While
-        one thread looks, others wait; if it finds none, nobody looks again for some seconds.
+        one thread looks, others wait; if it finds none, no thread looks again for some seconds.
         """
         with self._lock:
             if self._connected is None:
@@ -150,7 +149,6 @@ class GcsClient:
             session.mount(scheme, HTTPAdapter(pool_maxsize=self.connections))
         options = {"api_endpoint": self.endpoint}
         client = storage.Client(None, credentials, session, client_options=options)
-        session.headers["User-Agent"] = f"seatrial gcloud-python/{storage.__version__}"  # of requests of our own
         # It would look up proxies and ~/.netrc at every request, and a password from there would replace the token.
         session.trust_env = False
         session.proxies.update(get_environ_proxies(client.api_endpoint))

@@ -8,6 +8,7 @@ can't cancel the session (its ``terminate`` addresses another URL), can't go on 
 not say what it has made.
 """
 
+import contextlib
 import logging
 import mmap
 import re
@@ -68,10 +69,8 @@ class GcsUpload:
                 raise
             info = mine
         if (info.size, info.crc32c) != (self._size, self._crc32c):
-            try:
-                self._client.delete(self._name, info.generation)  # just this write
-            except (ObjectNotFound, PreconditionFailed):
-                log.info("the object that was stored wrongly does not exist any more")
+            with contextlib.suppress(ObjectNotFound, PreconditionFailed):  # replaced already
+                self._client.delete(self._name, info.generation)
             raise ChecksumMismatch("the object store has something else than what was sent; it was deleted again")
         return info
 
@@ -117,12 +116,11 @@ class GcsUpload:
         )
         return from_blob(blob)
 
-    def _start(self) -> str:
-        """A session's URL (performing-resumable-uploads#initiate-session). The precondition is looked at here too."""
-        url: str = self._blob().create_resumable_upload_session(
+    def _start(self) -> Any:
+        """A session's URL (performing-resumable-uploads#initiate-session). The precondition is checked here too."""
+        return self._blob().create_resumable_upload_session(
             self._content_type, if_generation_match=self._generation, **self._client.once
         )
-        return url
 
     def _blob(self) -> Blob:
         blob = self._client.blob(self._name)
