@@ -1,9 +1,9 @@
-"""The stores, with each operation's time and outcome counted, and told to whoever watches their health."""
+"""The stores, with each operation's time and outcome counted, and the health checks informed of what traffic meets."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
-from typing import Literal, Self
+from typing import Generic, Literal, Self, TypeVar
 
 from prometheus_client import Counter
 
@@ -21,99 +21,100 @@ from service.storage.store import (
 )
 
 Observe = Callable[[str, Exception | None], None]
+S = TypeVar("S", bound=SessionStore | ObjectStore)
+T = TypeVar("T")
 
-# With these the store is not well. The others are refusals of a store that is.
+# With these the store can't serve. The others are refusals of a store that can.
 _FAILURES = (StoreUnavailable, StorageUnavailable, StorageMisconfigured)
 _REFUSALS = (ObjectNotFound, PreconditionFailed, ChecksumMismatch, ValueError)
 
 
-def measured_sessions(store: SessionStore, metrics: Metrics, observe: Observe | None = None) -> SessionStore:
-    """The same store, measured. ``observe("sessions", error or None)`` is called after each operation."""
-    return _MeasuredSessions(store, metrics, observe)
+def measured_sessions(store: SessionStore, metrics: Metrics, observe: Observe) -> SessionStore:
+    """The same store, measured. ``observe("sessions", error)`` is called after each failure.
+
+    After the first operation that goes well again it is called with None.
+    """
+    return _MeasuredSessions("sessions", store, metrics, observe)
 
 
-def measured_storage(store: ObjectStore, metrics: Metrics, observe: Observe | None = None) -> ObjectStore:
-    """The same store, measured. ``observe("storage", error or None)`` is called after each operation."""
-    return _MeasuredStorage(store, metrics, observe)
+def measured_storage(store: ObjectStore, metrics: Metrics, observe: Observe) -> ObjectStore:
+    """The same store, measured. ``observe("storage", …)`` is called as ``measured_sessions`` does."""
+    return _MeasuredStorage("storage", store, metrics, observe)
 
 
-class _Measured:
-    """What is measured of each call of a store."""
+class _Measured(Generic[S]):
+    """A store, and the measurement of each call of it."""
 
-    def __init__(self, dependency: str, name: str, metrics: Metrics, observe: Observe | None) -> None:
-        self.name = name
+    def __init__(self, dependency: str, store: S, metrics: Metrics, observe: Observe) -> None:
+        self.name = store.name
         self._dependency = dependency
+        self._store: S = store
         self._metrics = metrics
-        self._observe = observe or (lambda _dependency, _error: None)
+        self._observe = observe
+        self._failed = False  # at the last call
 
-    @contextmanager
-    def _call(self, operation: str, broken: Sequence[BaseException] = ()) -> Iterator[None]:
-        """Around one call. ``broken`` has what broke the body that is given to the store: not the store's error."""
+    def check(self) -> None:
+        self._call("check", self._store.check)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _call(self, operation: str, call: Callable[[], T], broken: Sequence[BaseException] = ()) -> T:
+        """``broken`` has what broke the body that is given to the store, which is not the store's error."""
         start, outcome = perf_counter(), "ok"
         try:
-            yield
+            result = call()
         except BaseException as error:
-            outcome = "aborted" if any(error is other for other in broken) else self._failed(error)
+            outcome = "aborted" if any(error is other for other in broken) else self._note(error)
             raise
         else:
-            self._observe(self._dependency, None)
+            if self._failed:
+                self._recovered()
+            return result
         finally:
             self._metrics.operation(self._dependency, self.name, operation, outcome, perf_counter() - start)
 
-    def _failed(self, error: BaseException) -> str:
-        """Tell the store's health; the outcome."""
+    def _note(self, error: BaseException) -> str:
+        """Note what an error says about the store's health. The outcome of the call."""
         if isinstance(error, _FAILURES):
+            self._failed = True
             self._observe(self._dependency, error)
-        elif isinstance(error, _REFUSALS):
-            self._observe(self._dependency, None)
-        else:
+        elif not isinstance(error, _REFUSALS):
             return "error"
+        elif self._failed:
+            self._recovered()
         return type(error).__name__
 
+    def _recovered(self) -> None:
+        self._failed = False
+        self._observe(self._dependency, None)
 
-class _MeasuredSessions(_Measured):
-    def __init__(self, store: SessionStore, metrics: Metrics, observe: Observe | None) -> None:
-        super().__init__("sessions", store.name, metrics, observe)
-        self._store = store
 
+class _MeasuredSessions(_Measured[SessionStore]):
     def read(self, key: str) -> Record | None:
-        with self._call("read"):
-            record = self._store.read(key)
+        record = self._call("read", partial(self._store.read, key))
         (self._metrics.session_misses if record is None else self._metrics.session_hits).inc()
         return record
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
-        with self._call("apply"):
-            result = self._store.apply(key, change)
+        result = self._call("apply", partial(self._store.apply, key, change))
         if change.create and isinstance(result, Applied):
             self._metrics.sessions_created.inc()
         return result
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
-        with self._call("delete"):
-            return self._store.delete(key)
-
-    def check(self) -> None:
-        with self._call("check"):
-            self._store.check()
-
-    def close(self) -> None:
-        self._store.close()
+        return self._call("delete", partial(self._store.delete, key))
 
 
-class _MeasuredStorage(_Measured):
-    def __init__(self, store: ObjectStore, metrics: Metrics, observe: Observe | None) -> None:
-        super().__init__("storage", store.name, metrics, observe)
-        self._store = store
-
+class _MeasuredStorage(_Measured[ObjectStore]):
     def put(self, key: str, body: Iterator[bytes], *, content_type: str, generation: int | None) -> ObjectInfo:
         broken: list[BaseException] = []
         chunks = self._counted(body, broken)
-        with self._call("put", broken):
-            return self._store.put(key, chunks, content_type=content_type, generation=generation)
+        put = partial(self._store.put, key, chunks, content_type=content_type, generation=generation)
+        return self._call("put", put, broken)
 
     def _counted(self, body: Iterator[bytes], broken: list[BaseException]) -> Iterator[bytes]:
-        """A body on its way in; what it raises is kept in ``broken``."""
+        """A body for the store; what it raises is kept in ``broken``."""
         try:
             for chunk in body:
                 self._metrics.stored_in.inc(len(chunk))
@@ -123,42 +124,30 @@ class _MeasuredStorage(_Measured):
             raise
 
     def stat(self, key: str) -> ObjectInfo | None:
-        with self._call("stat"):
-            return self._store.stat(key)
+        return self._call("stat", partial(self._store.stat, key))
 
     def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
-        with self._call("get"):
-            chunks = self._store.get(info, start, end)
-        return _CountedDownload(chunks, self._metrics.stored_out, self._failed)
+        chunks = self._call("get", partial(self._store.get, info, start, end))
+        return _CountedDownload(chunks, self._metrics.stored_out, self._note)
 
     def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
-        with self._call("open"):
-            found = self._store.open(key)
-        return found and (found[0], _CountedDownload(found[1], self._metrics.stored_out, self._failed))
+        found = self._call("open", partial(self._store.open, key))
+        return found and (found[0], _CountedDownload(found[1], self._metrics.stored_out, self._note))
 
     def delete(self, key: str, *, generation: int | None) -> bool:
-        with self._call("delete"):
-            return self._store.delete(key, generation=generation)
+        return self._call("delete", partial(self._store.delete, key, generation=generation))
 
     def list(self, prefix: str, *, page_token: str | None, limit: int) -> ObjectPage:
-        with self._call("list"):
-            return self._store.list(prefix, page_token=page_token, limit=limit)
-
-    def check(self) -> None:
-        with self._call("check"):
-            self._store.check()
-
-    def close(self) -> None:
-        self._store.close()
+        return self._call("list", partial(self._store.list, prefix, page_token=page_token, limit=limit))
 
 
 class _CountedDownload:
-    """A body on its way out. Its errors come after the call that began it, and it may be closed before it is read."""
+    """A body from the store. Its errors come after the call that began it, and it may be closed before it is read."""
 
-    def __init__(self, chunks: Iterator[bytes], out: Counter, failed: Callable[[BaseException], object]) -> None:
+    def __init__(self, chunks: Iterator[bytes], out: Counter, note: Callable[[BaseException], object]) -> None:
         self._chunks = chunks
         self._out = out
-        self._failed = failed
+        self._note = note
 
     def __iter__(self) -> Self:
         return self
@@ -167,7 +156,7 @@ class _CountedDownload:
         try:
             chunk = next(self._chunks)
         except _FAILURES as error:
-            self._failed(error)
+            self._note(error)
             raise
         self._out.inc(len(chunk))
         return chunk
