@@ -1,4 +1,4 @@
-"""The outermost layer of the application: each request's ids, its time, its counts, its one line in the log."""
+"""The outermost part of the application: each request's ids, its time, its metrics, its one record in the log."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class RequestWatcher(Protocol):
-    """What is told which requests are going on. ``environ["service.in_flight"]`` is what ``begin`` returns."""
+    """Keeps the requests in flight. ``environ["service.in_flight"]`` is what ``begin`` returns."""
 
     def begin(self, method: str, path: str) -> Any:
-        """A request came."""
+        """A request begins."""
 
     def end(self, token: Any) -> None:
         """It is over."""
@@ -60,8 +60,8 @@ class _Exchange:
     """One request and its response, which is what the server iterates over and closes."""
 
     _status = 500
-    _sent = 0
-    _started = False  # the server has the headers
+    _sent = 0  # bytes
+    _started = False  # the server has the headers, or has refused them
     _complete = False  # the body was sent to its end
     _is_open = True
     _response: tuple[str, list[tuple[str, str]]] | None = None
@@ -115,8 +115,8 @@ class _Exchange:
             raise RuntimeError("the application sent a body before it called start_response")
         status, headers = self._response
         headers.append(("X-Request-Id", self._context.request_id))
-        self._write = self._start_response(status, headers)
         self._started = True
+        self._write = self._start_response(status, headers)
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -125,17 +125,17 @@ class _Exchange:
                     self._begin()
                 self._sent += len(chunk)
                 yield chunk
+            if not self._started:
+                self._begin()
         except Exception as error:  # noqa: BLE001 -- as in run()
             body = self._fail(error)
             self._begin()
             self._sent = len(body)
             yield body
-        if not self._started:
-            self._begin()
         self._complete = True
 
     def _fail(self, error: Exception) -> bytes:
-        """The body for an exception that left the application; the exception where it is too late for one."""
+        """The body for an exception out of the application. Raises the exception where it is too late for a body."""
         log.error("unhandled exception", exc_info=error)
         setattr(error, ALREADY_LOGGED, True)
         self._status = 500
@@ -193,29 +193,24 @@ class _Exchange:
 
 
 class _CountedInput:
-    """``wsgi.input``, and how many bytes were read from it."""
+    """``wsgi.input``, with PEP 3333's four methods, and how many bytes were read from it."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
         self.count = 0
 
-    def read(self, *size: int) -> bytes:
-        data: bytes = self._source.read(*size)
-        self.count += len(data)
-        return data
+    def read(self, size: int = -1, /) -> bytes:
+        return self._counted(self._source.read(size))
 
-    def readline(self, *size: int) -> bytes:
-        data: bytes = self._source.readline(*size)
-        self.count += len(data)
-        return data
+    def readline(self, size: int = -1, /) -> bytes:
+        return self._counted(self._source.readline(size))
 
-    def readlines(self, *hint: int) -> list[bytes]:
-        lines: list[bytes] = self._source.readlines(*hint)
-        self.count += sum(map(len, lines))
-        return lines
+    def readlines(self, hint: int = -1, /) -> list[bytes]:  # noqa: ARG002 -- PEP 3333: it may be passed over
+        return list(self)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.readline, b"")
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._source, name)
+    def _counted(self, data: bytes) -> bytes:
+        self.count += len(data)
+        return data

@@ -1,4 +1,4 @@
-"""The middleware: ids, time, counts and one log line for each request; an answer for each exception."""
+"""The middleware: ids, time, metrics and one record for each request; a response for each exception."""
 
 import io
 import json
@@ -8,6 +8,7 @@ import re
 import string
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,8 @@ from service.logs.context import current_request
 from service.logs.formatter import SafeJsonFormatter, TextFormatter
 from service.metrics.registry import Metrics
 from service.settings import load
+from tests.support.raw import RawClient, head
+from tests.support.service import PROJECT, running_service
 
 SETTINGS = load({"SESSION_URL": "memory://", "STORAGE_URL": "file:///tmp", "GOOGLE_CLOUD_PROJECT": "project-1"})
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -31,7 +34,7 @@ App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 @dataclass
 class Flight:
-    """Who is told about requests in flight."""
+    """Keeps the requests in flight."""
 
     going_on: list[tuple[str, str]] = field(default_factory=list)
     most: int = 0
@@ -93,7 +96,7 @@ class Server:
     def ask(
         self, method: str = "GET", path: str = "/", *, chunks: int | None = None, body: bytes = b"", **environ: Any
     ) -> bytes:
-        """The body of the answer, or as many chunks of it as are wanted before the client hangs up."""
+        """The body of the response, or as many chunks of it as are wanted before the client hangs up."""
         self.status, self.headers, self.body = "", [], b""
         response = self._app(make_environ(method, path, body, **environ), self._start_response)
         try:
@@ -234,7 +237,7 @@ def test_the_request_id_goes_back_to_the_client_and_into_the_environment() -> No
         ("501 Not Implemented", "INFO"),
     ],
 )
-def test_only_the_servers_own_faults_are_errors(lines: Lines, status: str, severity: str) -> None:
+def test_only_the_servers_own_errors_are_errors_in_the_log(lines: Lines, status: str, severity: str) -> None:
     Server(with_status(status)).ask()
     [record] = lines.access
     assert (record["severity"], record["httpRequest"]["status"]) == (severity, int(status[:3]))
@@ -263,7 +266,7 @@ def test_a_body_that_is_not_read_to_its_end_is_aborted(lines: Lines) -> None:
 @pytest.mark.parametrize(
     ("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified"), ("GET", "204 No Content")]
 )
-def test_an_answer_without_a_body_is_complete(lines: Lines, method: str, status: str) -> None:
+def test_a_response_without_a_body_is_complete(lines: Lines, method: str, status: str) -> None:
     def app(_: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         start_response(status, [])
         return ()
@@ -311,7 +314,7 @@ def assert_problem(server: Server, body: bytes) -> None:
     assert CANARY not in body.decode()
 
 
-def test_an_exception_out_of_the_application_is_logged_and_answered(lines: Lines) -> None:
+def test_an_exception_out_of_the_application_is_logged_and_becomes_a_response(lines: Lines) -> None:
     def app(_environ: dict[str, Any], _start: Any) -> list[bytes]:
         raise ValueError(f"password={CANARY}")
 
@@ -325,7 +328,7 @@ def test_an_exception_out_of_the_application_is_logged_and_answered(lines: Lines
     assert server.flight.going_on == []
 
 
-def test_an_exception_before_the_first_bytes_is_answered_with_headers_of_its_own(lines: Lines) -> None:
+def test_an_exception_before_the_first_bytes_gets_a_response_with_headers_of_its_own(lines: Lines) -> None:
     def app(_: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [("Content-Type", "image/png"), ("Content-Length", "1000")])
         raise ValueError
@@ -353,7 +356,40 @@ def test_an_exception_after_the_first_bytes_ends_the_response(lines: Lines) -> N
     assert server.flight.going_on == []
 
 
-def test_an_exception_while_the_application_closes_is_logged_and_harms_nobody(lines: Lines) -> None:
+# Imported when Python starts, before the service. A space is not allowed in a header's name.
+BAD_HEADER = """
+import service
+
+create_app = service.create_app
+
+def with_bad_header(*arguments, **named):
+    app = create_app(*arguments, **named)
+    app.add_url_rule("/bad-header", view_func=lambda: ("some text", {"X Bad": "a value"}))
+    return app
+
+service.create_app = with_bad_header
+"""
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_headers_that_the_server_refuses_are_one_error_in_the_log_and_a_500(tmp_path: Path, method: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(BAD_HEADER)
+    with running_service(tmp_path, PYTHONPATH=f"{tmp_path}:{PROJECT}") as service:
+        with RawClient(service.app_url) as client:
+            client.send(head(method, "/bad-header", "X-Request-Id: request-0001"))
+            status_line, _, rest = client.wait_for_close().partition(b"\r\n")
+        access = service.wait_for(lambda record: record["logger"] == "service.access")
+        assert service.terminate() == 0
+    assert status_line == b"HTTP/1.1 500 Internal Server Error"
+    assert rest.count(b"Content-Type: ") == rest.count(b"application/problem+json") == 1
+    assert rest.count(b"Content-Length: ") == 1
+    assert access["httpRequest"]["status"] == 500
+    [error] = [record for record in service.log if "stack_trace" in record]
+    assert (error["request_id"], error["severity"]) == ("request-0001", "ERROR")
+    assert error["stack_trace"].endswith("'X Bad'")
+
+
+def test_an_exception_while_the_application_closes_is_logged_and_harms_no_response(lines: Lines) -> None:
     class Body(list[bytes]):
         def close(self) -> None:
             raise ValueError("in close")
@@ -405,7 +441,7 @@ def test_a_probe_is_logged_when_it_is_first_asked_and_when_its_answer_changes(li
     assert server.value("http_server_request_duration_seconds_count") == 6
 
 
-def test_requests_in_flight_are_told_and_counted() -> None:
+def test_requests_in_flight_are_kept_and_counted() -> None:
     def app(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         start_response("200 OK", [])
         assert environ["service.in_flight"] == ("GET", "/x")
