@@ -33,8 +33,9 @@ def instrument(app: "WSGIApplication", *, metrics: Metrics, in_flight: RequestWa
     """The application with its requests traced, counted and logged, and its exceptions made into responses.
 
     Sets ``service.request_id`` and ``service.in_flight`` in the environment. Reads from it, when the request is over,
-    ``service.route`` (the rule's template) and ``service.client_ip`` (else ``REMOTE_ADDR``). Adds ``X-Request-Id`` to
-    the response. 4xx is logged as INFO: it is the client's error, and scanners make many; 5xx is ERROR.
+    ``service.route`` (the rule's template), ``service.client_ip`` (else ``REMOTE_ADDR``), and ``service.is_probe``: a
+    view whose clients ask every few seconds sets it to true. Adds ``X-Request-Id`` to the response. 4xx is logged as
+    INFO: it is the client's error, and scanners make many; 5xx is ERROR.
     """
     metrics.serving()
     logs.count_records(metrics.log_records, metrics.log_records_dropped)

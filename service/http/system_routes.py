@@ -15,6 +15,7 @@ def register(app: Flask, parts: "Parts") -> None:
 
     def health(result: tuple[int, bytes]) -> Response:
         status, document = result
+        request.environ["service.is_probe"] = True
         headers = {"Cache-Control": "no-store"}
         if request.method == "HEAD":
             headers["Content-Length"] = str(len(document))

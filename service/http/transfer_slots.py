@@ -26,7 +26,9 @@ class TransferSlots:
         """A slot, also as a context. A 503 Problem if none is free."""
         with self._lock:
             if not self._free:
-                raise Problem(503, "All slots for transfers are in use. Please try again.", kind="busy", headers=RETRY_AFTER)
+                raise Problem(
+                    503, "All slots for transfers are in use. Please try again.", kind="busy", headers=RETRY_AFTER
+                )
             self._free -= 1
             self._busy.inc()
         slot = TransferSlot()

@@ -1,7 +1,7 @@
 """The log of the process: one handler on the root logger, to standard output, and everything goes through it.
 
-``configure`` may be called before the settings are read, so that what is wrong with them is a record too, and again
-when they are known. Call it in the parent process: what is forked from it shares the lock between lines.
+``configure`` may be called before the settings are read, so that errors in them are records too, and again when they
+are known. Call it in the parent process: the processes that are forked from it share the lock between lines.
 """
 
 import logging
@@ -21,7 +21,7 @@ def configure(settings: Settings | None = None, *, log_format: str = "") -> None
     """Everything that is logged goes to stdout as ``LOG_FORMAT`` says, from ``LOG_LEVEL`` on.
 
     Without settings: as ``log_format`` says (JSON unless "text"), from INFO on.
-    Other handlers of the root logger are taken away.
+    Other handlers of the root logger are removed.
     """
     global _handler  # noqa: PLW0603 -- one process has one standard output
     if _handler is None:

@@ -1,4 +1,4 @@
-"""What Python says by itself, as log records: uncaught exceptions, warnings, ``print``, and writes to stderr."""
+"""What Python reports by itself, as log records: uncaught exceptions, warnings, ``print``, and writes to stderr."""
 
 import atexit
 import logging
@@ -13,11 +13,11 @@ log = logging.getLogger("service.python")
 
 
 def install_hooks() -> None:
-    """From now on nothing that Python prints leaves the process as anything but a record. Call it once.
+    """From now on everything that Python prints is a record. Call it once.
 
     Lines on stderr are WARNING: libraries put notes there as often as errors, and an error comes with its own record.
     """
-    logging.raiseExceptions = False  # a handler's own trouble is not to be printed into the log
+    logging.raiseExceptions = False  # or a handler prints its own errors between the lines
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread

@@ -1,4 +1,4 @@
-"""What a log record says beside what the call of the logger said: whose request it is about, and fields of our own."""
+"""What a log record has besides what the caller of the logger gives: the ids of the request, and fields of our own."""
 
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -14,12 +14,13 @@ class RequestIds(NamedTuple):
     parent_id: str = ""  # 16 digits; the caller's span, "" where there is none
 
 
-# The request that this thread is busy with. Every record that is written meanwhile has its ids.
+# The request that this thread handles. Every record that is written meanwhile has its ids.
 current_request: ContextVar[RequestIds | None] = ContextVar("current_request", default=None)
 
 
 class OwnFields(dict[str, object]):
-    """Fields under names that no other ``extra`` can use; the values are what JSON can say already.
+    """Fields under names that no other ``extra`` can use, for a record's attribute ``own_fields``.
 
-    A record has them as its attribute ``own_fields``. What a client sends never becomes an object of this class.
+    Their values, and the record's message, are clean: JSON has them, and they hold no secret. The formatter writes them
+    as they are. What a client sends never becomes an object of this class.
     """

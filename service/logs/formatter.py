@@ -2,23 +2,23 @@
 
 https://cloud.google.com/logging/docs/agent/logging/configuration#special-fields names the fields,
 https://cloud.google.com/error-reporting/docs/formatting-error-messages what an error needs. A line, with its end, is
-under 16 KiB, where container runtimes cut. Neither formatter ever raises or gives up a record, whatever is in it.
+under 16 KiB, where container runtimes cut. Neither formatter ever raises or loses a record, whatever is in it.
 """
 
 import json
 import logging
 import re
 import time
-from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
+from itertools import islice
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
 from service.logs import json_safe
-from service.logs.context import OwnFields, RequestIds, current_request
+from service.logs.context import OwnFields, current_request
+from service.logs.redaction import CLIPPED, REDACTED, clean
 
 MAX_LINE = 16 * 1024 - 2  # characters, which are bytes here: a line is ASCII. Its end comes on top
 MAX_FIELDS = 60
@@ -26,7 +26,7 @@ SERVICE = "seatrial"
 ALREADY_LOGGED = "already_logged"  # an attribute of an exception whose stack is in the log
 
 _SEVERITIES = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
-# What an `extra` may not say. What it says under such a name is kept as "extra.NAME".
+# An `extra` under one of these names is kept as "extra.NAME".
 _OURS = frozenset({
     "severity", "time", "message", "logger", "httpRequest", "stack_trace", "stack_info", "serviceContext", "clipped",
     "trace_id", "span_id", "request_id", "aborted", "format_error", "args",
@@ -34,19 +34,18 @@ _OURS = frozenset({
 _NEVER_CLIPPED = frozenset({"severity", "time", "serviceContext", "clipped", "trace_id", "span_id", "request_id"})
 _NOT_FOR_PEOPLE = frozenset({"time", "serviceContext", "trace_id", "span_id"})
 _PREFIX = "logging.googleapis.com/"
-_to_json = partial(json.dumps, allow_nan=False, separators=(",", ":"))
+_to_json = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode  # ASCII only, as JSONEncoder does by default
 
 
 class SafeJsonFormatter(JsonFormatter):
     """One JSON object a line, as Cloud Logging reads it from stdout.
 
-    The hooks of JsonFormatter close what it leaves open: fields can't be overridden by ``extra``, every value becomes
-    valid JSON, secrets are redacted, a line has its limit, and a record that can't be formatted is still a record.
+    What JsonFormatter does not guarantee: an ``extra`` overrides no field, every value becomes valid JSON, secrets are
+    redacted, a line is not too long, and a record that can't be formatted is still a record.
     """
 
     def __init__(self, *, project: str = "", version: str = "") -> None:
-        # ASCII only: no reader of lines can be led astray by U+2028 or a terminal by a control character.
-        super().__init__(json_serializer=_to_json, json_ensure_ascii=True)
+        super().__init__()
         self._trace_prefix = f"projects/{project}/traces/" if project else ""
         self._service = {"service": SERVICE, "version": version}
 
@@ -61,14 +60,14 @@ class SafeJsonFormatter(JsonFormatter):
             return last_resort(record, error)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 -- logging's name
-        """The stack, or that it can't be had."""
+        """The stack, or a note that there was an error."""
         try:
             return str(super().formatException(ei)) if ei[0] is not None else ""
         except Exception as error:  # noqa: BLE001 -- an exception's own __str__ or notes may raise
             return f"<{type(error).__name__} while the stack was formatted>"
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        """Everything that the record says goes into ``log_data``. Values that can't be had are described.
+        """Put everything that the record says into ``log_data``.
 
         A dict that was logged in place of a message, python-json-logger's way, is like an ``extra``.
         """
@@ -76,42 +75,43 @@ class SafeJsonFormatter(JsonFormatter):
         own = getattr(record, "own_fields", None)
         own = own if isinstance(own, OwnFields) else OwnFields()
         log_data["severity"] = severity(record.levelno)
-        log_data["time"] = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        log_data["message"] = json_safe.describe(said.get("message", record.message))
-        log_data["logger"] = json_safe.describe(record.name)[:100]
+        log_data["time"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+        if own:
+            log_data["message"] = record.message  # it is clean already
+        else:
+            log_data["message"] = json_safe.describe(said["message"]) if "message" in said else clean(record.message)
+        log_data["logger"] = str(record.name)[:100]
         log_data.update(own)
         if "httpRequest" not in own:  # which is about no line of code
-            log_data[f"{_PREFIX}sourceLocation"] = _place(record)
+            log_data[f"{_PREFIX}sourceLocation"] = _source(record)
         if (ids := current_request.get()) is not None:
-            log_data |= self._request(ids)
+            log_data |= {
+                f"{_PREFIX}trace": self._trace_prefix + ids.trace_id,
+                f"{_PREFIX}spanId": ids.span_id,
+                f"{_PREFIX}trace_sampled": ids.sampled,
+                "trace_id": ids.trace_id,  # OpenTelemetry's names
+                "span_id": ids.span_id,
+                "request_id": ids.request_id,
+            }
         if record.levelno >= logging.ERROR:
             log_data["serviceContext"] = self._service
         stack = message_dict.get("exc_info")
-        if "exc_info" in said:  # what was said under this name is no stack
+        if "exc_info" in said:  # a field of the message, not the stack
             stack = self.formatException(record.exc_info) if record.exc_info else record.exc_text
         if stack:
             log_data["stack_trace"] = json_safe.describe(stack)
         if record.stack_info:
             log_data["stack_info"] = json_safe.describe(record.stack_info)
-        extra = {key: value for key, value in said.items() if key != "message"}
-        extra |= {k: v for k, v in vars(record).items() if k not in self.reserved_attrs and v is not own}
-        _add(log_data, extra)
-
-    def _request(self, ids: RequestIds) -> dict[str, object]:
-        """Twice: for Cloud Logging, and under OpenTelemetry's names."""
-        return {
-            f"{_PREFIX}trace": self._trace_prefix + ids.trace_id,
-            f"{_PREFIX}spanId": ids.span_id,
-            f"{_PREFIX}trace_sampled": ids.sampled,
-            "trace_id": ids.trace_id,
-            "span_id": ids.span_id,
-            "request_id": ids.request_id,
-        }
+        extra = {k: v for k, v in vars(record).items() if k not in self.reserved_attrs and v is not own}
+        if said:
+            extra = {k: v for k, v in said.items() if k != "message"} | extra
+        if extra:
+            _add(log_data, extra)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         """The line for these fields."""
-        line = super().jsonify_log_record(log_data)
-        return line if len(line) <= MAX_LINE else super().jsonify_log_record(_fit(log_data))
+        line = _to_json(log_data)
+        return line if len(line) <= MAX_LINE else _fit(log_data)
 
 
 class TextFormatter(SafeJsonFormatter):
@@ -142,7 +142,7 @@ def severity(level: int) -> str:
 
 
 def last_resort(record: logging.LogRecord, error: Exception) -> str:
-    """A line for a record that nothing else could make a line of. Made of what can't fail."""
+    """A line for a record that could not be formatted, made only of operations that can't fail."""
     return _to_json({
         "severity": severity(record.levelno if type(record.levelno) is int else logging.ERROR),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -160,60 +160,38 @@ def _unformatted(record: logging.LogRecord, error: Exception) -> logging.LogReco
     return copy
 
 
-def _place(record: logging.LogRecord) -> dict[str, str]:
-    return {
-        "file": json_safe.describe(record.pathname)[-200:],
-        "line": json_safe.describe(record.lineno)[:20],
-        "function": json_safe.describe(record.funcName)[:100],
-    }
+def _source(record: logging.LogRecord) -> dict[str, str]:
+    """The line of code that logged it."""
+    file = str(record.pathname).encode("utf-8", "backslashreplace").decode()  # a folder's name may be any bytes
+    return {"file": file[-200:], "line": str(record.lineno), "function": str(record.funcName)[:100]}
 
 
 def _add(fields: dict[str, object], values: Mapping[Any, object]) -> None:
-    """Add what was logged under names of its own, and none of it under a name of ours."""
-    for key in list(values)[:MAX_FIELDS]:
-        name = json_safe.describe(key)[:100]
+    """Add what was logged under names of its own, without overriding a field of ours."""
+    for key, value in islice(values.items(), MAX_FIELDS):
+        name = json_safe.describe(key)
+        name = name[: 80 if name.isascii() and name.isprintable() else 12]  # JSON may need 12 bytes for a character
         if name in _OURS or name.startswith(_PREFIX):
             name = f"extra.{name}"
-        fields[name] = json_safe.under(name, values[key])
+        fields[name] = REDACTED if json_safe.is_secret(name, value) else json_safe.plain(value)
     if len(values) > MAX_FIELDS:
         fields["clipped"] = True
 
 
-def _fit(fields: dict[str, Any]) -> dict[str, Any]:
-    """The same fields, the longest of them clipped just so far that the line fits."""
+def _fit(fields: dict[str, Any]) -> str:
+    """The line for these fields, the longest of them clipped until it fits."""
     fields["clipped"] = True
-    sizes = {name: len(_to_json(value)) for name, value in fields.items() if not _is_fixed(name)}
-    fixed = len(_to_json({name: (None if name in sizes else value) for name, value in fields.items()}))
-    most = _share(list(sizes.values()), MAX_LINE - fixed)
-    for name, size in sizes.items():
-        if size > most:
-            value = fields[name]
-            fields[name] = _clip(value if isinstance(value, str) else _to_json(value), most)
-    return fields
-
-
-def _is_fixed(name: str) -> bool:
-    return name in _NEVER_CLIPPED or name.startswith(_PREFIX)
-
-
-def _share(sizes: list[int], room: int) -> int:
-    """The largest size that all may have so that together they fit into ``room``."""
-    sizes.sort()
-    for index, size in enumerate(sizes):
-        share = room // (len(sizes) - index)
-        if size > share:
-            return share
-        room -= size
-    return MAX_LINE
-
-
-def _clip(text: str, size: int) -> str:
-    """The beginning and the end: an exception's own text comes last in its stack."""
-    half = max(0, size - len(json_safe.CLIPPED) - 2) // 2
-    ends = range(1, len(text) + 1)
-    head = bisect_right(ends, half + 2, key=lambda n: len(_to_json(text[:n])))
-    tail = bisect_right(ends, half + 2, key=lambda n: len(_to_json(text[-n:])))
-    return text[:head] + json_safe.CLIPPED + (text[-tail:] if tail else "")
+    most = MAX_LINE
+    while len(line := _to_json(fields)) > MAX_LINE:
+        most = most * 3 // 4
+        for name, value in fields.items():
+            size = len(_to_json(value))
+            if size > most and name not in _NEVER_CLIPPED and not name.startswith(_PREFIX):
+                text = value if isinstance(value, str) else _to_json(value)
+                half = max(0, len(text) * most // size - len(CLIPPED)) // 2
+                # The beginning and the end: an exception's own text comes last in its stack.
+                fields[name] = text[:half] + CLIPPED + text[len(text) - half :]
+    return line
 
 
 # C0 and C1 controls, line separators, and what turns the direction of text around.
@@ -228,5 +206,5 @@ def _cut(text: str) -> str:
     raw = text.encode("utf-8", "backslashreplace")
     if len(raw) <= MAX_LINE:
         return text
-    half = (MAX_LINE - len(json_safe.CLIPPED)) // 2
-    return raw[:half].decode(errors="ignore") + json_safe.CLIPPED + raw[-half:].decode(errors="ignore")
+    half = (MAX_LINE - len(CLIPPED)) // 2
+    return raw[:half].decode(errors="ignore") + CLIPPED + raw[-half:].decode(errors="ignore")

@@ -1,7 +1,7 @@
 """``print``, and what libraries write to ``sys.stdout`` and ``sys.stderr``, as log records.
 
 What C code writes to the descriptors 1 and 2 by itself (faulthandler at a crash, the C library, a child process that
-inherits them) does not pass here and stays as it is.
+inherits them) does not pass through here.
 """
 
 import io
@@ -12,9 +12,10 @@ MAX_PENDING = 8 * 1024  # characters without a line's end that are kept for late
 
 
 class LogStream(io.TextIOBase):
-    """Stands in for a standard stream: what is written becomes a record when a write ends a line.
+    """In place of a standard stream: what is written becomes a record when a write ends a line.
 
-    A text of several lines that is printed at once is one record, and the lines of two threads are not mixed.
+    A text of several lines that is printed at once is one record, and the lines of two threads are not mixed. ``flush``
+    does nothing: an unfinished line waits for its end.
     """
 
     encoding = "utf-8"
@@ -40,11 +41,8 @@ class LogStream(io.TextIOBase):
             self._pending[thread] = so_far
         return len(text)
 
-    def flush(self) -> None:
-        """Nothing: a line that is not ended yet waits for its end."""
-
     def close(self) -> None:
-        """Log what has no line's end, of every thread. The stream stays open: others write to it until the very end."""
+        """Log every thread's unfinished line. The stream stays open: other code writes to it until the very end."""
         while self._pending:
             self._emit(self._pending.popitem()[1])
 
@@ -52,17 +50,13 @@ class LogStream(io.TextIOBase):
         """Yes, always."""
         return True
 
-    def isatty(self) -> bool:
-        """No: nobody should send colours or move a cursor here."""
-        return False
-
     def fileno(self) -> int:
-        """The descriptor of the stream that this one stands for; faulthandler and subprocess ask for it."""
+        """The descriptor of the stream that this one replaces; faulthandler and subprocess need it."""
         return self._descriptor
 
     def _emit(self, text: str) -> None:
         text = text.rstrip()
-        # A handler that reports its own trouble on stderr would come back here for ever.
+        # A handler that writes its own errors to stderr would come back here for ever.
         if not text or getattr(self._busy, "now", False):
             return
         self._busy.now = True

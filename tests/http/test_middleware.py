@@ -428,17 +428,24 @@ def test_start_response_for_an_error_is_too_late_after_the_first_bytes() -> None
         Server(app).ask()
 
 
-def test_a_probe_is_logged_when_it_is_first_asked_and_when_its_answer_changes(lines: Lines) -> None:
-    answers = iter(["200 OK", "200 OK", "503 Draining", "503 Draining", "200 OK", "200 OK"])
+def test_a_probe_is_logged_the_first_time_and_when_its_status_changes(lines: Lines) -> None:
+    statuses = iter(["200 OK", "200 OK", "503 Draining", "503 Draining", "200 OK", "200 OK"])
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        return with_status(next(answers))(environ, start_response)
+        environ["service.route"] = environ["PATH_INFO"]
+        if environ["PATH_INFO"] == "/other":
+            return hello(environ, start_response)
+        environ["service.is_probe"] = True
+        return with_status(next(statuses))(environ, start_response)
 
     server = Server(app)
     for _ in range(6):
         server.ask(path="/ready")
-    assert [record["httpRequest"]["status"] for record in lines.access] == [200, 503, 503, 200]
-    assert server.value("http_server_request_duration_seconds_count") == 6
+        server.ask(path="/other")
+    shown = [record["httpRequest"] for record in lines.access]
+    assert [request["status"] for request in shown if "/ready" in request["requestUrl"]] == [200, 503, 503, 200]
+    assert sum("/other" in request["requestUrl"] for request in shown) == 6
+    assert server.value("http_server_request_duration_seconds_count") == 12
 
 
 def test_requests_in_flight_are_kept_and_counted() -> None:
