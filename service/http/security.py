@@ -52,8 +52,7 @@ def register(app: Flask, settings: Settings, transfers: TransferSlots) -> None:
             _redirect_here(request.routing_exception)
         if not any_host and request.path not in SERVED_ON_ANY_HOST:
             _check_host(request, settings.allowed_hosts)
-        if request.environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip(" \t").lower() != "chunked":  # RFC 9112 §6.1
-            raise Problem(501, "Send the body with Content-Length, or with chunked as its only transfer coding.")
+        _check_coding(request)
         if request.method not in SAFE_METHODS:
             _check_same_site(request)
 
@@ -66,6 +65,12 @@ def register(app: Flask, settings: Settings, transfers: TransferSlots) -> None:
             if name not in response.headers:  # a view may have set its own
                 response.headers.add(name, value)
         return response
+
+
+def _check_coding(request: Request) -> None:
+    """The only transfer coding that is known is ``chunked`` (RFC 9112 §6.1)."""
+    if request.environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip(" \t").lower() != "chunked":
+        raise Problem(501, "Send the body with Content-Length, or with chunked as its only transfer coding.")
 
 
 def _note_route(request: Request) -> None:
