@@ -112,8 +112,8 @@ class LineWriter:
     """Whole lines on a file descriptor that other processes write to as well. Not for two threads at once.
 
     A pipe takes up to PIPE_BUF (4096) bytes as one piece (POSIX write()). A longer line could be torn by another
-    process where the pipe is nearly full, so it waits for room. Long lines also wait for one another, by a lock that the
-    kernel gives back when its process dies. Make the writer before a fork: the processes share that lock.
+    process where the pipe is nearly full, so it waits for room. Long lines also wait for one another, by a lock that
+    the kernel gives back when its process dies. Make the writer before a fork: the processes share that lock.
     """
 
     def __init__(self, descriptor: int) -> None:
