@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 # A connection whose other end vanished without a word is noticed after 10 + 3 * 5 s.
 _TCP_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
+LONGEST = 24 * 3600.0  # seconds, where there is no deadline: timeouts are finite
+
 _Address = tuple[socket.AddressFamily, Any]
 
 _known: dict[tuple[str, int], list[_Address]] = {}  # what the last look-up of each name found
@@ -53,14 +55,14 @@ class TimedSocket:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._longest = math.inf
+        self._longest = LONGEST
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
 
     def settimeout(self, seconds: float | None) -> None:
         """As socket.settimeout(), for each use; but the deadline may be sooner."""
-        self._longest = math.inf if seconds is None else seconds
+        self._longest = LONGEST if seconds is None else seconds
 
     def sendall(self, data: bytes) -> None:
         """As socket.sendall(), but with one deadline for all of it also over TLS."""
@@ -84,7 +86,7 @@ class TimedSocket:
 
     def _timed(self) -> socket.socket:
         """The socket, which waits no longer than it may now."""
-        self._sock.settimeout(_finite(min(remaining(), self._longest)))
+        self._sock.settimeout(min(remaining(), self._longest))
         return self._sock
 
 
@@ -116,7 +118,7 @@ def connect_unix(path: str) -> socket.socket:
 def _connected(family: socket.AddressFamily, address: Any, seconds: float) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.settimeout(_finite(seconds))
+        sock.settimeout(min(seconds, LONGEST))
         sock.connect(address)
     except BaseException:
         sock.close()
@@ -145,7 +147,7 @@ def _look_up(host: str, port: int) -> list[_Address]:
     threading.Thread(target=look_up, name="look-up", daemon=True).start()
     failure: OSError
     try:
-        return looked_up.result(_finite(remaining() / (2 if known else 1)))
+        return looked_up.result(min(remaining(), LONGEST) / (2 if known else 1))
     except TimeoutError:
         failure = TimeoutError(f"looking up {host} timed out")
     except OSError as error:
@@ -154,8 +156,3 @@ def _look_up(host: str, port: int) -> list[_Address]:
         raise failure
     log.info("%s can't be looked up; it is taken to be where it was: %s", host, failure)
     return known
-
-
-def _finite(seconds: float) -> float | None:
-    """A timeout as the standard library takes it: None for no end."""
-    return None if seconds == math.inf else seconds

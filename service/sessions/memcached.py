@@ -94,8 +94,8 @@ class MemcachedStore:
             return record
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
-        """One round trip if this thread read the session before and nobody wrote to it since, and for a new session;
-        else two or more. A new key costs one more.
+        """One round trip if this thread read the session before and no other request wrote to it since, and for a new
+        session; else two or more. A new key costs one more.
         """
         with within(self._timeout), self._turn(key), self._client() as client:
             assumed = self._take_last_read(key) or (_Item() if change.create else None)
@@ -172,7 +172,7 @@ class MemcachedStore:
         message = f"Memcached at {self._address} {cause}: {_text(error)}"
         is_late = isinstance(error, TimeoutError)
         if is_late:
-            # What else is pooled may lead to where nothing answers any more, too.
+            # The other pooled connections may lead to the same dead end.
             self._epoch += 1
         if cause == "refused":
             self._breaker.succeeded()
@@ -214,8 +214,8 @@ def _encode(record: Record) -> bytes:
 
 
 def _decode(data: bytes) -> tuple[float, dict[str, int], dict[str, bytes]]:
-    head, _, rest = data.partition(b"\n")
-    document: dict[str, Any] = json.loads(head)
+    first_line, _, rest = data.partition(b"\n")
+    document: dict[str, Any] = json.loads(first_line)
     values, position = {}, 0
     for name, length in document["values"]:
         values[name] = rest[position : position + length]

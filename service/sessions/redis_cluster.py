@@ -40,8 +40,8 @@ slide(key, created)
 return 'ok'
 """)
 
-# The session has another key now, if nobody wrote to it since. ARGV: idle and absolute lifetime (ms), the version that
-# was copied. "ok", "gone", "moved", or "conflict" where somebody did.
+# The session has another key now, if no request wrote to it since. ARGV: idle and absolute lifetime (ms), the version
+# that was copied. "ok", "gone", "moved", or "conflict" where one did.
 MARK = Script("""
 if fields.moved then return 'moved' end
 if not fields.created then return 'gone' end
@@ -77,9 +77,9 @@ class RedisClusterStore(RedisSessions):
             return self._move(key, change.new_key, change)
 
     def _move(self, key: str, new_key: str, change: Change) -> Applied | Refusal:
-        """Copy, then leave a mark at the old key if nobody wrote there meanwhile; else again.
+        """Copy, then leave a mark at the old key if no other request wrote there meanwhile; else again.
 
-        A crash between the two leaves the old session as it was, and a copy under a key that nobody knows.
+        A crash between the two leaves the old session as it was, and a copy under a key that no visitor has.
         """
 
         def understand(reply: Any) -> tuple[dict[bytes, bytes], Record | None] | None:
@@ -136,7 +136,7 @@ class RedisClusterStore(RedisSessions):
             else:  # this key only, while its slot is moved
                 run = partial(_run_asking, step)
             server = self._nodes.at(_host(redirect.host, server.host), redirect.port)
-        raise StoreUnavailable(f"{server.where} sends us round in circles")
+        raise StoreUnavailable(f"{server.where} redirects in circles")
 
 
 class _Nodes:

@@ -168,7 +168,7 @@ class RedisServer:
         return result
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that are not in use."""
         self._pool.disconnect(inuse_connections=False)
 
     def _with_connection(self, do: Callable[[Any], T]) -> T:
@@ -190,7 +190,7 @@ class RedisServer:
         message = f"{self.where} {cause}: {f'{code} ' if code else ''}{error}"
         is_late = isinstance(error, exceptions.TimeoutError | TimeoutError)
         if not isinstance(error, exceptions.ResponseError) or isinstance(error, exceptions.ReadOnlyError):
-            # What else is pooled may lead to where nothing answers any more, or to what was the primary once.
+            # The other pooled connections may lead to the same dead end, or to a server that is no longer the primary.
             self.close()
         if isinstance(error, exceptions.ResponseError):
             self.breaker.succeeded()

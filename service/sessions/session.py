@@ -161,7 +161,7 @@ class Session(SessionMixin):
     def step(self, change: Change) -> Applied | Refusal:
         """Make a change now, in one atomic step. With ``create``, begins a session where there is none.
 
-        A session that this request has seen, and that is there no more, is SessionGone; so is one that another request
+        A session that this request has seen, and that is gone now, is SessionGone; so is one that another request
         has just given a new id, because its visitor is about to learn that id.
         """
         self.touched = True
@@ -175,7 +175,7 @@ class Session(SessionMixin):
             if outcome is Refusal.MOVED or (outcome is Refusal.GONE and self._is_known):
                 self._lose(moved=outcome is Refusal.MOVED)
         if outcome is Refusal.GONE:
-            # The id of a session that is not there is never used for a new one: somebody else may have planted it.
+            # The id of a session that is not there is never used for a new one: an attacker may have planted it.
             self._forget()
             if change.create:
                 given = new_id()
@@ -185,7 +185,7 @@ class Session(SessionMixin):
     def renew(self) -> None:
         """Give the session a new id with the next write, and keep what it holds. The old id opens nothing then.
 
-        For a change of privilege: an id that somebody else planted opens nothing then (session fixation).
+        For a change of privilege: an id that an attacker planted opens nothing then (session fixation).
         """
         self.touched = True
         self._renew = True

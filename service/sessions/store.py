@@ -79,9 +79,9 @@ class Applied(NamedTuple):
 
 
 class SessionStore(Protocol):
-    """A place where sessions live.
+    """Where sessions live.
 
-    Every method may raise StoreUnavailable, answers within the store's timeout (seconds, given at construction), and
+    Every method may raise StoreUnavailable, returns within the store's timeout (seconds, given at construction), and
     may be called from many threads at once. A stored session ends ``idle_lifetime`` after it was last read or written,
     and ``absolute_lifetime`` after it was created, whichever is first.
 
@@ -97,7 +97,7 @@ class SessionStore(Protocol):
         """One atomic step; see Change. It slides the idle lifetime. One round trip where nothing contends."""
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
-        """The session is gone when this returns None. Deleting what is not there is no error.
+        """The session is gone when this returns None. A session that is not there is not an error.
 
         Refusal.MOVED where it has another key by now; the session there lives on, and the old key goes on saying so.
         """
