@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from time import perf_counter
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from service import logs
 from service.http import problem_details, trace
@@ -39,22 +39,14 @@ def instrument(app: "WSGIApplication", *, metrics: Metrics, in_flight: RequestWa
     """
     metrics.serving()
     logs.count_records(metrics.log_records, metrics.log_records_dropped)
-    shared = _Shared(metrics, in_flight, AccessLog())
+    access_log = AccessLog()
 
     def instrumented(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        exchange = _Exchange(shared, environ, start_response)
+        exchange = _Exchange(metrics, in_flight, access_log, environ, start_response)
         exchange.run(app)
         return exchange
 
     return instrumented
-
-
-class _Shared(NamedTuple):
-    """What all requests have in common."""
-
-    metrics: Metrics
-    in_flight: RequestWatcher
-    access_log: AccessLog
 
 
 class _Exchange:
@@ -68,17 +60,24 @@ class _Exchange:
     _response: tuple[str, list[tuple[str, str]]] | None = None
     _body: Iterable[bytes] = ()
 
-    def __init__(self, shared: _Shared, environ: "WSGIEnvironment", start_response: "StartResponse") -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        in_flight: RequestWatcher,
+        access_log: AccessLog,
+        environ: "WSGIEnvironment",
+        start_response: "StartResponse",
+    ) -> None:
         self._start = perf_counter()
-        self._shared = shared
+        self._metrics, self._in_flight, self._access_log = metrics, in_flight, access_log
         self._environ = environ
         self._start_response = start_response
         self._context = context = trace.from_environ(environ)
         current_request.set(context)
         environ["service.request_id"] = context.request_id
-        self._token = shared.in_flight.begin(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        self._token = in_flight.begin(environ["REQUEST_METHOD"], environ["PATH_INFO"])
         environ["service.in_flight"] = self._token
-        shared.metrics.active.inc()
+        metrics.active.inc()
         self._input = environ["wsgi.input"] = _CountedInput(environ["wsgi.input"])
 
     def run(self, app: "WSGIApplication") -> None:
@@ -172,7 +171,7 @@ class _Exchange:
             self._finish()
 
     def _finish(self) -> None:
-        environ, context, metrics = self._environ, self._context, self._shared.metrics
+        environ, context, metrics = self._environ, self._context, self._metrics
         seconds, received, sent = perf_counter() - self._start, self._input.count, self._sent
         try:
             metrics.active.dec()
@@ -185,12 +184,12 @@ class _Exchange:
                 sent=sent,
                 trace_id=context.trace_id if context.sampled else None,
             )
-            self._shared.access_log.write(
+            self._access_log.write(
                 environ, self._status, seconds=seconds, received=received, sent=sent, complete=self._complete
             )
         finally:
             current_request.set(None)
-            self._shared.in_flight.end(self._token)
+            self._in_flight.end(self._token)
 
 
 class _CountedInput:

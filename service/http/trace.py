@@ -1,7 +1,7 @@
 """Which request this is: the trace it belongs to, a span id and a request id of its own.
 
-W3C Trace Context (``traceparent``) goes before Google's older ``X-Cloud-Trace-Context``. A header that is not exactly
-as its rule says is as good as none: the request begins a new trace.
+W3C Trace Context (``traceparent``) goes before Google's older ``X-Cloud-Trace-Context``. A header that is not
+exactly as its rule says is ignored: the request begins a new trace.
 """
 
 import random
@@ -12,7 +12,7 @@ from typing import Any
 from service.logs.context import RequestIds
 
 # https://www.w3.org/TR/trace-context/#traceparent-header: lower case; version 00 ends after the flags, later ones may
-# go on. Several headers arrive joined by a comma, which none of these takes.
+# go on. Several headers arrive joined by a comma, which none of these allows.
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-[^,]*)?")
 # https://cloud.google.com/trace/docs/trace-context#legacy-http-header: TRACE_ID/SPAN_ID;o=OPTIONS, the span in decimal.
 _CLOUD_TRACE = re.compile(r"(?!0{32})([0-9a-fA-F]{32})(?:/([0-9]{1,20}))?(?:;o=([0-3]))?", re.ASCII)
@@ -21,7 +21,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}", re.ASCII)
 
 def from_environ(environ: Mapping[str, Any]) -> RequestIds:
     """The ids of the request with this WSGI environment. Never raises, whatever its headers are."""
-    fresh = f"{random.getrandbits(256):064x}"  # ids are no secrets; this needs no system call, as os.urandom does
+    fresh = f"{random.getrandbits(256):064x}"  # ids are not secret; os.urandom would be a system call
     trace_id, parent_id, sampled = fresh[:32], "", False
     if (header := environ.get("HTTP_TRACEPARENT")) and (match := _TRACEPARENT.fullmatch(header)):
         if match[1] != "00" or match[5] is None:

@@ -77,7 +77,7 @@ class SafeJsonFormatter(JsonFormatter):
         log_data["severity"] = severity(record.levelno)
         log_data["time"] = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")[:-6] + "Z"
         if own:
-            log_data["message"] = record.message  # it is clean already
+            log_data["message"] = record.message  # clean already, see OwnFields
         else:
             log_data["message"] = json_safe.describe(said["message"]) if "message" in said else clean(record.message)
         log_data["logger"] = str(record.name)[:100]

@@ -111,7 +111,7 @@ def redact_url(url: str) -> str:
 
 
 def _redact_parameter(parameter: str) -> str:
-    """Without a secret that can be told by the parameter's name, or only by decoding."""
+    """Without a secret that the parameter's name shows, or that only decoding shows."""
     name, equals, _ = parameter.partition("=")
     decoded = unquote_plus(name)
     is_secret = decoded.lower() in _SECRET_PARAMETERS or is_secret_name(decoded)

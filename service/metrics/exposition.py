@@ -1,8 +1,9 @@
-"""How metrics are handed to Prometheus: the format by negotiation, of one process or of all workers together."""
+"""The response to a scrape by Prometheus: the format by negotiation, of one process or of all workers together."""
 
 import os
 import platform
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -36,14 +37,14 @@ class Exposition:
         """``Content-Type`` and body. A header that makes no sense asks for Prometheus' text."""
         try:
             encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # of a version that is no number
+        except (TypeError, ValueError):  # of a version that is not a number
             encode, content_type = choose_encoder("")
         if not _HEADER_VALUE.fullmatch(content_type):  # the library repeats the version that was asked for
             encode, content_type = choose_encoder("")
         return content_type, encode(self)
 
     def collect(self) -> Iterator[Metric]:
-        """Called by the encoder."""
+        """The metrics; the encoder calls it."""
         build = GaugeMetricFamily("build_info", "What runs here.", labels=("version", "revision", "python_version"))
         build.add_metric(self._build, 1)
         yield build
@@ -81,12 +82,10 @@ def _with_busy_threads(metrics: Iterable[Metric]) -> Iterator[Metric]:
 
 def _sums_of(pids: list[str]) -> Iterator[Metric]:
     """The processes' memory and open files, added up."""
-    families: dict[str, Metric] = {}
+    sums: Counter[tuple[str, str]] = Counter()
     for pid in pids:
         for metric in ProcessCollector(pid=lambda pid=pid: pid, registry=None).collect():  # type: ignore[misc] # a bound default
             if metric.name in _SUMS:
-                known = families.setdefault(metric.name, Metric(metric.name, metric.documentation, "gauge"))
-                value = metric.samples[0].value + (known.samples[0].value if known.samples else 0)
-                known.samples.clear()
-                known.add_sample(metric.name, {}, value)
-    yield from families.values()
+                sums[metric.name, metric.documentation] += int(metric.samples[0].value)
+    for (name, documentation), value in sums.items():
+        yield GaugeMetricFamily(name, documentation, value=value)

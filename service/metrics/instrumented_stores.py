@@ -32,13 +32,13 @@ _REFUSALS = (ObjectNotFound, PreconditionFailed, ChecksumMismatch, ValueError)
 def measured_sessions(store: SessionStore, metrics: Metrics, observe: Observe) -> SessionStore:
     """The same store, measured. ``observe("sessions", error)`` is called after each failure.
 
-    After the first operation that goes well again it is called with None.
+    ``observe("sessions", None)`` is called after the first operation that the store serves again.
     """
     return _MeasuredSessions("sessions", store, metrics, observe)
 
 
 def measured_storage(store: ObjectStore, metrics: Metrics, observe: Observe) -> ObjectStore:
-    """The same store, measured. ``observe("storage", …)`` is called as ``measured_sessions`` does."""
+    """The same store, measured. ``observe`` is called with "storage", else as in ``measured_sessions``."""
     return _MeasuredStorage("storage", store, metrics, observe)
 
 

@@ -1,4 +1,4 @@
-"""The folder in which several worker processes keep their counts, so that one of them can give the sum of all.
+"""The folder in which several worker processes keep their metrics, so that one of them can render the sum of all.
 
 prometheus-client decides when it is first imported whether it counts in memory or in such a folder, so this module
 comes before it and does not import it. https://prometheus.github.io/client_python/multiprocess/
@@ -52,7 +52,7 @@ def prepare_multiprocess(settings: Settings) -> Path | None:
 
 def _where() -> str | None:
     """Memory, if there is such a file system: each request writes there."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 -- mkdtemp makes an unforeseeable name
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 -- mkdtemp makes a name that can't be guessed
 
 
 def _remove(folder: Path, owner: int) -> None:

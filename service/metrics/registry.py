@@ -24,8 +24,8 @@ _OPERATION_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 class Metrics:
     """The metrics of this process; ``render`` gives those of all workers where there are several.
 
-    Public attributes are metrics without labels, to be changed by the part that knows. A part of the service may add
-    one of its own: ``Counter("name", "What it counts.", registry=metrics.registry)``; a Gauge needs its
+    Public attributes are metrics without labels, which the part that they are about changes. A part of the service may
+    add one of its own: ``Counter("name", "What it counts.", registry=metrics.registry)``; a Gauge needs its
     ``multiprocess_mode``, most often "livesum".
     """
 
@@ -81,7 +81,7 @@ class Metrics:
         self._exposition = Exposition(registry, version=settings.version, revision=settings.revision)
 
     def serving(self) -> None:
-        """This process has request threads. Not so the parent process, which may show metrics too."""
+        """This process has request threads, unlike the parent process, which may show metrics too."""
         threads, transfers = self._counts
         self._threads.set(threads)
         self._transfers.set(transfers)
@@ -104,7 +104,7 @@ class Metrics:
         self._operations.labels(dependency, store, operation, outcome).observe(seconds)
 
     def set_dependency(self, name: str, *, up: bool) -> None:
-        """What the background check found out."""
+        """The state that the background check has found."""
         self._up.labels(name).set(1 if up else 0)
 
     def log_records(self, severity: str, count: int) -> None:
@@ -120,7 +120,7 @@ class Metrics:
         return self._exposition.render(accept)
 
     def figures(self) -> dict[str, Any]:
-        """A few of them for people: all requests together, since the start, of all workers.
+        """A few metrics for people: all requests together, since the start, of all workers.
 
         ``requests`` and ``errors`` (5xx), ``threads`` and ``threads_busy``, and ``latency``: for each upper bound in
         seconds (None: no bound) how many requests took at most so long.

@@ -359,6 +359,15 @@ def test_many_long_fields_share_the_room() -> None:
     assert sum(name.startswith("field_") for name in fields) >= 50
 
 
+@pytest.mark.parametrize("letter", ["a", "\x00", '"', "😀"])
+def test_many_long_names_fit_into_a_line(letter: str) -> None:
+    fields = line(
+        record("m" * 9_000, level=logging.ERROR, extra={f"{n:03}{letter * 90}": "y" * 900 for n in range(60)})
+    )
+    assert fields["message"].startswith("mmm")
+    assert sum(name[:3].isdigit() for name in fields) == 60
+
+
 def test_a_wide_value_is_bounded() -> None:
     line(record(value={str(n): list(range(100)) for n in range(10_000)}))
     line(record(extra={"k" * 20_000: 1}))
