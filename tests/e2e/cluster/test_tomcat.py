@@ -73,6 +73,8 @@ def ledger(said: bytes) -> dict[int, set[str]]:
     """The numbers that came out, and under which insertIds."""
     found: dict[int, set[str]] = {}
     for line in said.splitlines():
+        if line.startswith(b"rpc error: code = NotFound"):
+            continue  # the kubelet's: the container was removed while its log was followed
         record = json.loads(line)
         match = re.search(r"ledger (\d+)", str(record.get("message", "")))
         if match:
