@@ -75,6 +75,7 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     from service.http.errors import error_response
     from service.http.middleware import instrument
     from service.http.openapi import OpenApi
+    from service.http.security import response_headers
     from service.http.static_assets import StaticAssets
     from service.http.transfer_slots import TransferSlots
     from service.lifecycle import Lifecycle
@@ -120,5 +121,6 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     http.register(app, parts)
     for feature in FEATURES:
         import_module(feature).register(app, parts)
-    app.wsgi_app = instrument(app.wsgi_app, metrics=metrics, in_flight=in_flight)  # type: ignore[method-assign, assignment] # Flask's documented way to wrap the application
+    headers = response_headers(settings)
+    app.wsgi_app = instrument(app.wsgi_app, metrics=metrics, in_flight=in_flight, headers=headers)  # type: ignore[method-assign, assignment] # Flask's documented way to wrap the application
     return app

@@ -1,7 +1,8 @@
 """The outermost part of the application: each request's ids, its time, its metrics, its one record in the log."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,20 +30,29 @@ class RequestWatcher(Protocol):
         """It is over."""
 
 
-def instrument(app: "WSGIApplication", *, metrics: Metrics, in_flight: RequestWatcher) -> "WSGIApplication":
+def instrument(
+    app: "WSGIApplication", *, metrics: Metrics, in_flight: RequestWatcher, headers: Mapping[str, str] | None = None
+) -> "WSGIApplication":
     """The application with its requests traced, counted and logged, and its exceptions made into responses.
 
     Sets ``service.request_id`` and ``service.in_flight`` in the environment. Reads from it, when the request is over,
     ``service.route`` (the rule's template), ``service.client_ip`` (else ``REMOTE_ADDR``), and ``service.is_probe``: a
-    view whose clients ask every few seconds sets it to true. Adds ``X-Request-Id`` to the response. 4xx is logged as
-    INFO: it is the client's error, and scanners make many; 5xx is ERROR.
+    view whose clients ask every few seconds sets it to true. Adds ``X-Request-Id`` to the response, and those of
+    ``headers`` that it does not have. 4xx is logged as INFO: it is the client's error, and scanners make many; 5xx is
+    ERROR.
     """
     metrics.serving()
     logs.count_records(metrics.log_records, metrics.log_records_dropped)
-    access_log = AccessLog()
+    make = partial(
+        _Exchange,
+        metrics=metrics,
+        in_flight=in_flight,
+        access_log=AccessLog(),
+        more_headers=[(name.lower(), (name, value)) for name, value in (headers or {}).items()],
+    )
 
     def instrumented(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        exchange = _Exchange(metrics, in_flight, access_log, environ, start_response)
+        exchange = make(environ, start_response)
         exchange.run(app)
         return exchange
 
@@ -62,14 +72,17 @@ class _Exchange:
 
     def __init__(
         self,
+        environ: "WSGIEnvironment",
+        start_response: "StartResponse",
+        *,
         metrics: Metrics,
         in_flight: RequestWatcher,
         access_log: AccessLog,
-        environ: "WSGIEnvironment",
-        start_response: "StartResponse",
+        more_headers: list[tuple[str, tuple[str, str]]],
     ) -> None:
         self._start = perf_counter()
         self._metrics, self._in_flight, self._access_log = metrics, in_flight, access_log
+        self._more_headers = more_headers  # each with its name in small letters before it
         self._environ = environ
         self._start_response = start_response
         self._context = context = trace.from_environ(environ)
@@ -114,6 +127,8 @@ class _Exchange:
         if self._response is None:
             raise RuntimeError("the application sent a body before it called start_response")
         status, headers = self._response
+        present = {name.lower() for name, _ in headers}
+        headers += [header for name, header in self._more_headers if name not in present]
         headers.append(("X-Request-Id", self._context.request_id))
         self._started = True
         self._write = self._start_response(status, headers)

@@ -8,7 +8,8 @@ import ipaddress
 import re
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from flask import Flask, Request, Response, request
+from flask import Flask, Request, Response
+from flask.globals import request_ctx
 from werkzeug.routing import RequestRedirect
 
 from service.http.errors import Problem
@@ -36,14 +37,12 @@ HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 
 
 def register(app: Flask, settings: Settings, transfers: TransferSlots) -> None:
-    """Put the checks before every route of ``app``, and the headers on every response."""
+    """Put the checks before every route of ``app``."""
     any_host = "*" in settings.allowed_hosts
-    # Not for security: which instance it was (/api/instance says it too).
-    served_by = {"X-Served-By": quote(settings.instance, safe=" !#$&'()*+,/:;=?@[]^`{|}")}
-    headers = HEADERS | served_by | (HSTS if settings.cookie_secure else {})
 
     @app.before_request
     def before() -> None:
+        request = request_ctx.request  # looked up once, and not at each use
         _note_route(request)
         if settings.forwarded_allow_ips:
             _believe_proxies(request, settings.forwarded_allow_ips)
@@ -59,12 +58,16 @@ def register(app: Flask, settings: Settings, transfers: TransferSlots) -> None:
     @app.after_request
     def after(response: Response) -> Response:
         is_large = not response.direct_passthrough and (response.content_length or 0) > SMALL
-        if is_large and request.method != "HEAD":
-            response = transfers.limit(response)
-        for name, value in headers.items():
-            if name not in response.headers:  # a view may have set its own
-                response.headers.add(name, value)
+        if is_large and request_ctx.request.method != "HEAD":
+            return transfers.limit(response)
         return response
+
+
+def response_headers(settings: Settings) -> dict[str, str]:
+    """The headers of every response, unless its view has set them itself. The middleware adds them."""
+    # Not for security: which instance it was (/api/instance says it too).
+    served_by = {"X-Served-By": quote(settings.instance, safe=" !#$&'()*+,/:;=?@[]^`{|}")}
+    return HEADERS | served_by | (HSTS if settings.cookie_secure else {})
 
 
 def _check_coding(request: Request) -> None:

@@ -31,6 +31,7 @@ class Metrics:
 
     def __init__(self, settings: Settings) -> None:
         self.registry = registry = CollectorRegistry()
+        self._series: dict[tuple[str, str, int], tuple[Histogram, Counter, Counter]] = {}  # of each kind of request
         self._counts = settings.threads, settings.transfer_slots
         http = ("http_request_method", "http_route", "http_response_status_code")
         self._duration = Histogram(
@@ -94,10 +95,14 @@ class Metrics:
         ``trace_id`` (32 hex digits) becomes the exemplar; None where the trace is kept nowhere.
         """
         known = method if method in _METHODS else _OTHER
-        duration = self._duration.labels(known, route, str(status))
-        duration.observe(seconds, None if trace_id is None else {"trace_id": trace_id})
-        self._received.labels(route).inc(received)
-        self._sent.labels(route).inc(sent)
+        series = self._series.get((known, route, status))
+        if series is None:  # to look labels up costs more than to count
+            duration = self._duration.labels(known, route, str(status))
+            series = duration, self._received.labels(route), self._sent.labels(route)
+            self._series[known, route, status] = series
+        series[0].observe(seconds, None if trace_id is None else {"trace_id": trace_id})
+        series[1].inc(received)
+        series[2].inc(sent)
 
     def operation(self, dependency: str, store: str, operation: str, outcome: str, seconds: float) -> None:
         """An operation on a store is over; ``outcome`` is "ok" or the name of an error."""

@@ -123,16 +123,26 @@ class ConnectionSet:
     def _expect_request(self, conn: VisitorConnection, seconds: float) -> None:
         conn.socket.setblocking(False)
         conn.deadline = time.monotonic() + seconds
-        self._wait(conn, self._read)
-        self._read(conn)
+        if conn.receive():
+            self._take(conn)
+        else:
+            self._limit_head(conn)
+            self._wait(conn, self._read)
 
     def _read(self, conn: VisitorConnection) -> None:
-        if not conn.receive():
-            if conn.began is not None:
-                # Once its first byte has arrived, a request must be complete within HEAD_TIMEOUT.
-                conn.deadline = min(conn.deadline, conn.began + self._settings.head_timeout)
-            return
-        self._forget(conn)
+        if conn.receive():
+            self._forget(conn)
+            self._take(conn)
+        else:
+            self._limit_head(conn)
+
+    def _limit_head(self, conn: VisitorConnection) -> None:
+        """Once its first byte has arrived, a request must be complete within HEAD_TIMEOUT."""
+        if conn.began is not None:
+            conn.deadline = min(conn.deadline, conn.began + self._settings.head_timeout)
+
+    def _take(self, conn: VisitorConnection) -> None:
+        """A request has arrived, or the connection is over."""
         if not conn.has_request:
             self._linger(conn)
         elif conn.socket.unsent():  # a client that reads no responses would block the thread of its next request

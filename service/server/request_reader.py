@@ -17,6 +17,8 @@ READ = 16 * 1024
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]*)[ \t]*(?=\r\n)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
+_USUAL = b" HTTP/1.1\r\n"
+_MATTERS = re.compile(rb"\r\n(?:content-length|expect):", re.IGNORECASE)
 _HTTP_1_0 = re.compile(rb"[^\r\n]* HTTP/1\.0\r\n")
 _LATER_MINOR_VERSION = re.compile(rb"\A([^\r\n]* HTTP/1)\.[2-9](?=\r\n)")
 
@@ -95,6 +97,9 @@ class VisitorConnection:
     def _take_head(self, size: int) -> None:
         """Find out how much is waited for, and change the request head where gunicorn would be wrong."""
         head = bytes(self._received[:size])
+        if head.endswith(_USUAL, 0, head.find(b"\r\n") + 2) and not _MATTERS.search(head):
+            self._needed = size
+            return
         match = _LENGTH.search(head)
         length = int(match[1][:18] or b"0") if match else None  # no limit has more digits
         body = length if length is not None and length <= SMALL_BODY else 0
