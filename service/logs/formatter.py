@@ -154,10 +154,9 @@ def last_resort(record: logging.LogRecord, error: Exception) -> str:
 
 def _unformatted(record: logging.LogRecord, error: Exception) -> logging.LogRecord:
     """The same record, its message and its arguments side by side."""
-    copy = logging.makeLogRecord(vars(record))
     own = OwnFields(format_error=json_safe.plain(error), args=json_safe.plain(record.args))
-    vars(copy).update(msg=json_safe.describe(record.msg), args=None, own_fields=own)
-    return copy
+    said = {"msg": json_safe.describe(record.msg), "args": None, "own_fields": own}
+    return logging.makeLogRecord(vars(record) | said)
 
 
 def _source(record: logging.LogRecord) -> dict[str, str]:
