@@ -38,8 +38,7 @@ def instrument(
     Sets ``service.request_id`` and ``service.in_flight`` in the environment. Reads from it, when the request is over,
     ``service.route`` (the rule's template), ``service.client_ip`` (else ``REMOTE_ADDR``), and ``service.is_probe``: a
     view whose clients ask every few seconds sets it to true. Adds ``X-Request-Id`` to the response, and those of
-    ``headers`` that it does not have. 4xx is logged as INFO: it is the client's error, and scanners make many; 5xx is
-    ERROR.
+    ``headers`` that it does not have. How severe a status is in the log: access.py.
     """
     metrics.serving()
     logs.count_records(metrics.log_records, metrics.log_records_dropped)

@@ -137,7 +137,7 @@ class TextFormatter(SafeJsonFormatter):
 
 
 def severity(level: int) -> str:
-    """Cloud Logging's name for one of Python's levels, or for the one below it."""
+    """Cloud Logging's name for one of Python's levels, or for the nearest one below it; DEBUG for lower levels."""
     return _SEVERITIES[max(10, min(50, level // 10 * 10))]
 
 

@@ -123,7 +123,6 @@ class Files:
         if not is_small:
             chunks = reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks))
         try:
-            generation = current.generation if current else GENERATION_OF_NOTHING
             info = self._storage.put(key, chunks, content_type=content_type, generation=generation)
         except BaseException as error:
             reservation.give_back()

@@ -42,7 +42,7 @@ class Breaker:
             self._failures = 0
 
     def failed(self, cause: str) -> None:
-        """The server did not answer in time, or its reply made no sense."""
+        """The server did not respond in time, or its reply made no sense."""
         with self._lock:
             self._failures += 1
             self._cause = cause

@@ -44,7 +44,7 @@ class Cookie:
 
 
 def new_id() -> bytes:
-    """An id for a new session."""
+    """An id that nobody knows yet."""
     return secrets.token_bytes(32)
 
 

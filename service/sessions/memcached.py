@@ -32,7 +32,7 @@ LONGEST_RELATIVE = 30 * 24 * 3600
 
 # What went wrong, in words for people; the first that fits.
 _CAUSES = (
-    (TimeoutError, "did not answer in time"),
+    (TimeoutError, "did not respond in time"),
     (MemcacheUnexpectedCloseError, "closed the connection"),
     ((MemcacheServerError, MemcacheClientError), "refused"),
     (OSError, "can't be used"),
@@ -185,7 +185,7 @@ class MemcachedStore:
     def _turn(self, key: str) -> Iterator[None]:
         lock = self._locks[hash(key) % LOCKS]
         if not lock.acquire(timeout=remaining()):
-            raise StoreUnavailable(f"Memcached at {self._address} did not answer earlier requests in time")
+            raise StoreUnavailable(f"Memcached at {self._address} did not respond earlier requests in time")
         try:
             yield
         finally:

@@ -118,7 +118,7 @@ class RedisClusterStore(RedisSessions):
             self._nodes.is_in_doubt = True
             raise
         except TimeoutError as error:
-            raise StoreUnavailable("the Redis Cluster did not answer in time") from error
+            raise StoreUnavailable("the Redis Cluster did not respond in time") from error
 
     def _follow(self, step: Step[T], *, probe: bool) -> T:
         run = step.run

@@ -27,7 +27,7 @@ _CAUSES = (
     (exceptions.AuthenticationError, "", "wants another password, or any"),
     (exceptions.ResponseError, "unauthenticated", "wants another password, or any"),
     (exceptions.ResponseError, "", "refused"),
-    ((exceptions.TimeoutError, TimeoutError), "", "did not answer in time"),
+    ((exceptions.TimeoutError, TimeoutError), "", "did not respond in time"),
     ((exceptions.RedisError, OSError), "", "can't be used"),
     (Exception, "", "sent a reply that makes no sense"),
 )

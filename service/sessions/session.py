@@ -205,7 +205,9 @@ class Session(SessionMixin):
         self._live, self._assigned, self._dropped = {}, set(), set()
 
     def refresh(self) -> None:
-        """Forget what was read: the next use asks the store again. What the view has changed stays changed."""
+        """Forget what was read: the next use asks the store again. Values that the view has set
+        stay set; values that it has changed in place are read again.
+        """
         self._record, self._counters, self._is_read = None, None, False
         self._live = {name: value for name, value in self._live.items() if name in self._assigned}
 

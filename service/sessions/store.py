@@ -20,7 +20,7 @@ MOVED_SECONDS = 60
 
 
 class StoreUnavailable(Exception):
-    """The store did not answer in time, refused, or made no sense. The message is one line and has no secret in it."""
+    """The store did not respond in time, refused, or made no sense. The message is one line and has no secret in it."""
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(c if c.isprintable() else " " for c in message)[:400])
