@@ -146,7 +146,7 @@ def test_a_restart_between_two_requests_costs_none(kind: str, tmp_path: Path) ->
 def test_frozen_and_thawed(running: Server, store: SessionStore) -> None:
     key = begun(store)
     freeze(running.process.pid)
-    assert_unavailable(store, key, "frozen", "did not answer in time")
+    assert_unavailable(store, key, "frozen", "did not respond in time")
     running.process.send_signal(signal.SIGCONT)
     assert_back(store, key, "thawed")
 
@@ -154,7 +154,7 @@ def test_frozen_and_thawed(running: Server, store: SessionStore) -> None:
 def test_slow(between: Proxy, store: SessionStore) -> None:
     key = begun(store)
     between.delay = TIMEOUT * 2
-    assert_unavailable(store, key, "slow", "did not answer in time")
+    assert_unavailable(store, key, "slow", "did not respond in time")
     between.delay = 0
     assert_back(store, key, "fast again")
 
@@ -163,7 +163,7 @@ def test_a_byte_at_a_time(between: Proxy, store: SessionStore) -> None:
     """Each byte comes within any socket's timeout; the answer does not."""
     key = begun(store)
     between.drip = TIMEOUT / 5
-    assert_unavailable(store, key, "dripping", "did not answer in time")
+    assert_unavailable(store, key, "dripping", "did not respond in time")
     between.drip = 0
     assert_back(store, key, "flowing again")
 
@@ -171,7 +171,7 @@ def test_a_byte_at_a_time(between: Proxy, store: SessionStore) -> None:
 def test_swallowing_what_is_sent(between: Proxy, store: SessionStore) -> None:
     key = begun(store)
     between.swallow = True
-    assert_unavailable(store, key, "swallowing", "did not answer in time")
+    assert_unavailable(store, key, "swallowing", "did not respond in time")
     between.swallow = False
     assert_back(store, key, "answering again")
 
@@ -179,7 +179,7 @@ def test_swallowing_what_is_sent(between: Proxy, store: SessionStore) -> None:
 def test_a_black_hole(kind: str) -> None:
     """Not even a connection is refused."""
     with black_hole() as port, store_at(kind, port) as store:
-        assert_unavailable(store, "k", "a black hole", "did not answer in time")
+        assert_unavailable(store, "k", "a black hole", "did not respond in time")
 
 
 @pytest.mark.parametrize(
