@@ -14,6 +14,7 @@ from service.sessions.store import StoreUnavailable
 from service.storage.store import (
     ChecksumMismatch,
     ObjectNotFound,
+    OutcomeUnknown,
     PreconditionFailed,
     StorageError,
     StorageUnavailable,
@@ -35,6 +36,7 @@ KINDS = {
     "cross-site": "The request came from a page of another site.",
     "cut-off": "The body ended early, or its framing is broken. Nothing of it was kept.",
     "damaged-in-store": "The store holds something other than what was sent. Nothing was kept.",
+    "may-have-been-stored": "The object store did not confirm the upload. Look before you send it again.",
     "object-store-misconfigured": "The object store is not set up correctly. Trying again does not help.",
     "object-store-unavailable": "The object store is out of reach. Trying again may help.",
     "session-gone": "The session was ended, or got a new id, while the request used it.",
@@ -47,6 +49,7 @@ KINDS = {
 _NO_SESSIONS = "The session store is out of reach. Please try again."
 _NO_OBJECTS = "The object store is out of reach. Please try again."
 _DAMAGED = "The content was damaged on its way to the store, and nothing of it was kept. Please send it again."
+_UNKNOWN = "The object store did not confirm the upload: it may have been stored. Look before you send it again."
 _MISCONFIGURED = "The object store is not set up correctly. The service's log says what to do."
 # The first that matches counts: the log's level, the response's status, kind and detail ({}: the exception's message).
 _MEANINGS = {
@@ -56,6 +59,7 @@ _MEANINGS = {
     ObjectNotFound: (logging.DEBUG, 404, "", "There is no such object, or it was deleted."),
     PreconditionFailed: (logging.DEBUG, 412, "changed-meanwhile", "The request's precondition does not hold."),
     ChecksumMismatch: (logging.ERROR, 502, "damaged-in-store", _DAMAGED),
+    OutcomeUnknown: (logging.WARNING, 503, "may-have-been-stored", _UNKNOWN),
     StorageUnavailable: (logging.WARNING, 503, "object-store-unavailable", _NO_OBJECTS),
     StorageError: (logging.ERROR, 503, "object-store-misconfigured", _MISCONFIGURED),
     TimeoutError: (logging.INFO, 408, "", "The request's body came too slowly. Please try again."),

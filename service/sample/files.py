@@ -25,7 +25,13 @@ from service.sample.quota import Quota, owner_of_files
 from service.sample.settings import SampleSettings
 from service.sessions.interface import SessionGone
 from service.sessions.store import StoreUnavailable
-from service.storage.store import GENERATION_OF_NOTHING, ObjectInfo, ObjectNotFound, PreconditionFailed
+from service.storage.store import (
+    GENERATION_OF_NOTHING,
+    ObjectInfo,
+    ObjectNotFound,
+    OutcomeUnknown,
+    PreconditionFailed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +130,8 @@ class Files:
             chunks = reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks))
         try:
             info = self._storage.put(key, chunks, content_type=content_type, generation=generation)
+        except OutcomeUnknown:
+            raise  # the reservation is kept: the file may be there
         except BaseException as error:
             reservation.give_back()
             if not isinstance(error, PreconditionFailed) or "If-Match" in headers or "If-None-Match" in headers:
@@ -132,7 +140,7 @@ class Files:
             detail = "Another request changed the file during the upload. Nothing of this upload was kept."
             raise Problem(409, detail, kind="changed-meanwhile") from None
         try:
-            reservation.settle(files=files, size=info.size - old_size)
+            reservation.settle(files=files, size=info.size - old_size, maybe_twice=info.maybe_twice)
         except (SessionGone, StoreUnavailable) as error:
             if isinstance(error, SessionGone) and not error.moved:
                 # The visitor has signed out: no session leads to this file.
@@ -211,7 +219,7 @@ class Files:
             raise PreconditionFailed
         if info is None or not self._storage.delete(info.key, generation=info.generation):
             raise ObjectNotFound
-        self._quota.release(files=1, size=info.size)
+        self._quota.release(info)
 
 
 def _key(owner: str, name: str) -> str:

@@ -3,7 +3,8 @@
 The session keeps the account: the counters ``files`` and ``bytes`` are raised in one atomic step *before* an upload
 begins (the store refuses that step over the limit), and lowered again if the upload fails. Each reservation has a
 lease: when the account is full and every lease has expired, a killed process has left reservations behind, so the files
-are counted and the account is corrected. Why so: docs/decisions/0005-quota-in-the-session.md.
+are counted and the account is corrected. Where it is not known whether an upload was stored, its reservation is left
+behind in the same way. Why so: docs/decisions/0005-quota-in-the-session.md.
 """
 
 import json
@@ -17,7 +18,7 @@ from service.http.errors import Problem
 from service.sample.settings import SampleSettings
 from service.sessions.interface import SessionGone
 from service.sessions.store import Applied, Change, Refusal, StoreUnavailable
-from service.storage.store import ObjectStore
+from service.storage.store import ObjectInfo, ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ LEASE = "lease:"
 LEASE_SECONDS = 6 * 3600.0  # longer than any upload takes
 RECOUNT_SECONDS = 30  # the least time between two counts
 GROWTH = 8 * 2**20  # bytes; a body of unknown length reserves them in such steps
+RELEASES_KEPT = 16  # of so many files that were deleted last, the session keeps the generations
 
 
 def owner_of_files() -> str:
@@ -69,8 +71,15 @@ class Reservation:
         yield from body
         sessions.current().step(Change())
 
-    def settle(self, *, files: int, size: int) -> None:
-        """The upload is over: it changed the visitor's files by ``files`` and their bytes by ``size``."""
+    def settle(self, *, files: int, size: int, maybe_twice: bool = False) -> None:
+        """The upload is over: it changed the visitor's files by ``files`` and their bytes by ``size``.
+
+        ``maybe_twice`` (ObjectInfo): another request may have taken this file off the account already, so the
+        reservation stays as well, until its lease has ended.
+        """
+        if maybe_twice:
+            sessions.current().step(Change(add={"files": files, "bytes": size}))
+            return
         add = {"files": files - self._files, "bytes": size - self._bytes}
         sessions.current().step(Change(add=add, delete=frozenset({self._lease})))
 
@@ -111,9 +120,31 @@ class Quota:
                 return size
         raise self._full()
 
-    def release(self, *, files: int, size: int) -> None:
-        """Files were deleted."""
-        sessions.current().step(Change(add={"files": -files, "bytes": -size}))
+    def release(self, info: ObjectInfo) -> None:
+        """A file was deleted: take it off the account, once.
+
+        Two requests may both have deleted the same one, as far as they can know: a response of the object store was
+        lost. So the session keeps the last generations, and the counter ``releases`` shows a request what came between.
+        """
+        session = sessions.current()
+        before = session.counters.get("releases", 0)
+        while True:
+            done = session.counters.get("releases", 0)
+            released = str(session.get("released", "")).split()
+            if done - before > RELEASES_KEPT or (done > before and str(info.generation) in released):
+                return
+            released = [*released, str(info.generation)][-RELEASES_KEPT:]
+            change = Change(
+                set={"released": json.dumps(" ".join(released)).encode()},
+                add={"files": -1, "bytes": -info.size, "releases": 1},
+                expect={"releases": done},
+            )
+            outcome = session.step(change)
+            if outcome is not Refusal.CONFLICT:
+                if not isinstance(outcome, Applied):
+                    log.warning("a deleted file is still in the account: %s", outcome.value)
+                return
+            session.refresh()
 
     def usage(self, counters: Mapping[str, int]) -> dict[str, int]:
         """The account and its limits, for the visitor."""

@@ -5,7 +5,7 @@ all. Its generation changes with every write and names that write; a preconditio
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 GENERATION_OF_NOTHING = 0  # as a precondition: there must be no such object
@@ -17,6 +17,10 @@ class StorageError(Exception):
 
 class StorageUnavailable(StorageError):
     """It did not respond in time, is overloaded or can't be reached. Trying again later may help."""
+
+
+class OutcomeUnknown(StorageUnavailable):
+    """The store did not confirm a write. The object may be there, may have been there, or may still come."""
 
 
 class StorageMisconfigured(StorageError):
@@ -45,6 +49,8 @@ class ObjectInfo:
     generation: int  # names this write; never 0
     crc32c: int  # of the body, as the store says (Castagnoli, RFC 3720 appendix B.4)
     updated: float  # seconds since the epoch
+    # From ``put``: an earlier attempt of this write may have been stored too, and deleted since by another request.
+    maybe_twice: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,8 @@ class ObjectStore(Protocol):
 
         ``generation``: the one it must replace, 0 for "must not exist", None for "whatever is there".
         Where ``body`` raises, nothing is left behind and the exception goes through. The body's CRC32C is computed on
-        the way in and compared with what the store says (ChecksumMismatch). Raises PreconditionFailed.
+        the way in and compared with what the store says (ChecksumMismatch). Raises PreconditionFailed. After
+        OutcomeUnknown the object may be there; after any other error it is not, and never was.
         """
 
     def stat(self, key: str) -> ObjectInfo | None:

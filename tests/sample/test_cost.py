@@ -101,6 +101,16 @@ def test_an_upload_asks_redis(redis: RedisServer, service: Service, size: int, m
     assert found[0] == most
 
 
+def test_a_delete_asks_redis(redis: RedisServer, service: Service) -> None:
+    """Whose file, and that it leaves the account: two, besides the three of the upload before it."""
+    with Visitor(service.app_url) as visitor:
+        for _ in range(20):
+            visitor.put("b", b"first")
+        found = cost(redis, lambda: (visitor.put("a", b"x"), visitor.ask("DELETE", file_path("a"))))
+    print(f"an upload and a delete: {found}")
+    assert found[0] == 5
+
+
 @pytest.mark.parametrize("size", [64 * 1024, 1_000_000])
 def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -> None:
     """A whole file is one request, small and new or read; where the answer depends on what is there, that is asked."""

@@ -18,7 +18,9 @@ _MAX_DESCRIPTION = 64 * 1024
 
 def footer(info: ObjectInfo) -> bytes:
     """What follows the body. ValueError where the key is too long."""
-    description = json.dumps({"object": asdict(info), "metadata": {}}).encode()
+    fields = asdict(info)
+    del fields["maybe_twice"]  # says something of the write, not of the object
+    description = json.dumps({"object": fields, "metadata": {}}).encode()
     if len(description) > _MAX_DESCRIPTION:
         raise ValueError(f"an object's description must be at most {_MAX_DESCRIPTION} bytes")
     return description + _END.pack(_MAGIC, len(description))

@@ -14,21 +14,27 @@ import mmap
 import re
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import google_crc32c
-from google.api_core.exceptions import from_http_response
+from google.api_core.exceptions import GoogleAPICallError, from_http_response
+from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage import Blob
+from requests import ConnectTimeout
+from urllib3.exceptions import NewConnectionError
 
 from service.storage.gcs.client import GcsClient
-from service.storage.gcs.describe import crc32c_text, from_blob, from_resource
+from service.storage.gcs.describe import NONSENSE, crc32c_text, from_blob, from_resource
 from service.storage.gcs.errors import Stalled
 from service.storage.store import (
     ChecksumMismatch,
     ObjectInfo,
     ObjectNotFound,
+    OutcomeUnknown,
     PreconditionFailed,
     StorageError,
+    StorageMisconfigured,
     StorageUnavailable,
 )
 
@@ -37,6 +43,8 @@ log = logging.getLogger(__name__)
 _CHUNK = 8 * 1024 * 1024  # a multiple of 256 KiB (performing-resumable-uploads#chunked-upload)
 _SMALL = 2 * 1024 * 1024  # the library copies it up to three times, so this takes no more memory than a chunk
 _MARK = "seatrial-write"  # the custom metadata that names the write
+_LOOK_SECONDS = 2.0  # that a look for the mark is repeated; the write's own budget may be used up by then
+_OF_A_GATEWAY = frozenset({408, 502, 504})  # statuses that don't say whether the store has got the request
 
 
 class _SessionLost(StorageUnavailable):
@@ -58,21 +66,24 @@ class GcsUpload:
         self._crc32c = 0
         self._size = 0  # bytes taken from the body
         self._stored = 0  # of those, how many the store has of a resumable upload
-        self._failed: list[str] = []  # attempts whose effect is not known
+        self._failed: list[str] = []  # attempts that failed, for whatever reason
+        self._lost = 0  # of those that could make the object: how many may have done so
+        self._is_resumable = False  # then there is one object at most, whatever was lost
 
     def run(self, body: Iterator[bytes]) -> ObjectInfo:
-        """Send it all. Where this raises, no object was made, or it was deleted again."""
+        """Send it all. OutcomeUnknown: the object may be there. Any other error: it is not there, and never was."""
         try:
             info = self._write(body)
-        except (PreconditionFailed, _SessionLost):
-            if not self._failed or not (mine := self._find_mine()):
+            writes = self._lost + 1
+        except StorageError as error:
+            if not self._lost and not (self._failed and isinstance(error, PreconditionFailed | _SessionLost)):
                 raise
-            info = mine
-        if (info.size, info.crc32c) != (self._size, self._crc32c):
-            with contextlib.suppress(ObjectNotFound, PreconditionFailed):  # replaced already
-                self._client.delete(self._name, info.generation)
-            raise ChecksumMismatch("the object store has something else than what was sent; it was deleted again")
-        return info
+            info = self._find_mine(error)
+            writes = self._lost
+        if not self._fits(info):
+            self._take_back(info)
+        # Where an object is replaced, the precondition excludes a second write.
+        return replace(info, maybe_twice=writes > 1 and self._generation == 0 and not self._is_resumable)
 
     def _write(self, body: Iterator[bytes]) -> ObjectInfo:
         chunks = self._chunks(body)
@@ -80,6 +91,7 @@ class GcsUpload:
         # Without a precondition only a resumable upload may be repeated (retry-strategy#idempotency).
         if last and len(chunk) <= _SMALL and self._generation is not None:
             return self._client.call_bucket(lambda: self._send_whole(chunk), failed=self._failed)
+        self._is_resumable = True
         session = self._client.call_bucket(self._start)
         try:
             while (info := self._send(session, chunk, last=last)) is None:
@@ -111,10 +123,15 @@ class GcsUpload:
         """Metadata and body in one request, refused where the checksum is wrong (uploading-objects#multipart)."""
         blob = self._blob()
         blob.crc32c = crc32c_text(self._crc32c)
-        blob.upload_from_string(
-            bytes(data), self._content_type, if_generation_match=self._generation, checksum=None, **self._client.once
-        )
-        return from_blob(blob)
+        with self._noting_lost():
+            blob.upload_from_string(
+                bytes(data),
+                self._content_type,
+                if_generation_match=self._generation,
+                checksum=None,
+                **self._client.once,
+            )
+            return self._made(from_blob(blob), blob.metadata)
 
     def _start(self) -> Any:
         """A session's URL (performing-resumable-uploads#initiate-session). The precondition is checked here too."""
@@ -152,16 +169,21 @@ class GcsUpload:
     def _put(self, session: str, data: Any, span: str, begin: int) -> ObjectInfo | None:
         """One request of the session, with bytes or a memoryview. The object; None where the upload is not complete."""
         headers = {"Content-Range": span, "Content-Type": self._content_type}
-        if not span.endswith("*"):
+        is_last = not span.endswith("*")
+        if is_last:
             # The hash of the whole object goes with the last request: the store then refuses what is wrong by itself.
             headers["X-Goog-Hash"] = f"crc32c={crc32c_text(self._crc32c)}"
-        response = self._client.connected().session.put(session, data, headers=headers, timeout=self._client.timeout)
-        if response.status_code in (404, 410):
-            raise _SessionLost("the object store lost the upload's session; send it again")
-        if response.status_code != 308:
-            if not response.ok:
+        with self._noting_lost() if is_last else contextlib.nullcontext():
+            response = self._client.connected().session.put(
+                session, data, headers=headers, timeout=self._client.timeout
+            )
+            if response.ok and response.status_code != 308:
+                resource = response.json()
+                return self._made(from_resource(self._name, resource), resource.get("metadata"))
+            if response.status_code not in (308, 404, 410):
                 raise from_http_response(response)  # type: ignore[no-untyped-call] # api-core is typed in parts
-            return from_resource(self._name, response.json())
+        if response.status_code != 308:
+            raise _SessionLost("the object store lost the upload's session; send it again")
         # No Range means that nothing is stored (performing-resumable-uploads#status-check).
         match = re.fullmatch(r"bytes=0-([0-9]+)", response.headers.get("Range", ""))
         self._stored = int(match[1]) + 1 if match else 0
@@ -169,13 +191,51 @@ class GcsUpload:
             raise StorageUnavailable("the object store lost a part of the upload; send it again")
         return None
 
-    def _find_mine(self) -> ObjectInfo | None:
-        """The object, if this write has made it: the response was lost, not the object."""
+    def _made(self, info: ObjectInfo, metadata: Any) -> ObjectInfo:
+        """What a response describes. StorageMisconfigured where it is not what this write has made."""
+        if not self._fits(info) and not self._is_mine(metadata):
+            raise StorageMisconfigured("this is not an object store: it describes another object than the one sent")
+        return info
+
+    def _is_mine(self, metadata: Any) -> bool:
+        return isinstance(metadata, dict) and metadata.get(_MARK) == self._mark
+
+    def _fits(self, info: ObjectInfo) -> bool:
+        return (info.size, info.crc32c) == (self._size, self._crc32c)
+
+    @contextlib.contextmanager
+    def _noting_lost(self) -> Iterator[None]:
+        """Around a request that can make the object: note it if its error leaves open whether it did."""
         try:
-            blob = self._client.look(self._name)
+            yield
+        except Exception as error:
+            self._lost += _is_lost(error)
+            raise
+
+    def _find_mine(self, error: StorageError) -> ObjectInfo:
+        """The object, if this write has made it. Else ``error``, or OutcomeUnknown where a response was lost.
+
+        The object that is not there may still come, or may have been seen by another request and replaced or deleted.
+        """
+        try:
+            blob = self._client.look(self._name, budget=min(_LOOK_SECONDS, self._client.retry_budget))
+            if self._is_mine(blob.metadata):
+                return from_blob(blob)
         except ObjectNotFound:
-            return None
-        return from_blob(blob) if (blob.metadata or {}).get(_MARK) == self._mark else None
+            pass
+        except (StorageError, *NONSENSE) as other:
+            log.info("the object of a failed upload could not be looked for: %s", other)
+        if self._lost:
+            raise OutcomeUnknown(f"an upload may have been stored: {error}") from error
+        raise error
+
+    def _take_back(self, info: ObjectInfo) -> None:
+        """Delete what is wrong."""
+        try:
+            self._client.delete(self._name, info.generation)
+        except StorageError as error:  # it is still there, or another request has seen it and replaced or deleted it
+            raise OutcomeUnknown(f"an upload was stored wrong, and could not be deleted: {error}") from error
+        raise ChecksumMismatch("the object store has something else than what was sent; it was deleted again")
 
     def _cancel(self, session: str) -> None:
         """Delete what has arrived (performing-resumable-uploads#cancel-upload). Else the store does so after a week."""
@@ -187,3 +247,14 @@ class GcsUpload:
             self._client.call(delete, budget=0)
         except StorageError as error:
             log.info("an upload was left to expire: %s", error)
+
+
+def _is_lost(error: Exception) -> bool:
+    """Whether the request may have taken effect: no response of the store says that it did not."""
+    if isinstance(error, GoogleAPICallError):
+        code = int(error.code or 0)
+        return code < 400 or code in _OF_A_GATEWAY
+    # These were not sent: requests keeps urllib3's error, and that its reason.
+    cause = error.args[0] if error.args else None
+    not_connected = isinstance(getattr(cause, "reason", cause), NewConnectionError)
+    return not (not_connected or isinstance(error, ConnectTimeout | GoogleAuthError))

@@ -6,13 +6,16 @@ A fault waits for a call (``call``, see server.py for their names; ``*`` is ever
 - ``{"kind": "status", "status": 503}``: answer with that status, without doing anything
 - ``{"kind": "latency", "seconds": 1.5}``: wait before doing it
 - ``{"kind": "drop", "after": n}``: read n bytes of the request's body, then close the connection, without an answer
-- ``{"kind": "lost"}``: do it, then close the connection without an answer
-- ``{"kind": "cut", "after": n}``: send n bytes of the answer's body, then close the connection
+- ``{"kind": "lost", "seconds": 1.5}``: do it, wait, then close the connection without an answer
+- ``{"kind": "cut", "after": n}``: do it, send n bytes of the answer's body, then close the connection
 - ``{"kind": "corrupt"}``: of a download, change the last byte; of an upload, answer with a wrong checksum
 - ``{"kind": "bare"}``: of a download, send no headers that describe the object
+- ``{"kind": "nothing"}``: of a download, say that the object has no bytes, and send none
 - ``{"kind": "damage"}``: of an upload, change a byte before it is looked at
 - ``{"kind": "stall"}``: of a chunk, keep nothing and say so (308)
-- ``{"kind": "garbage"}``: answer 200 with text that is no JSON
+- ``{"kind": "garbage"}``: do it, and answer 200 with text that is no JSON
+- ``{"kind": "empty"}``: do it, and answer 200 without a body
+- ``{"kind": "foreign"}``: do it, and answer 200 with JSON that is of something else
 - ``{"kind": "forget"}``: of a resumable session, as if it had expired (410)
 
 Calls are counted by name when they arrive, whatever becomes of them.

@@ -195,6 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Type": stored.content_type, "Accept-Ranges": "bytes"}
         if not self._fault("bare"):
             headers |= self._described(stored)
+        if self._fault("nothing"):
+            headers["X-Goog-Stored-Content-Length"], end = "0", 0
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if match:
             start, end = int(match[1]), min(end, int(match[2]) + 1 if match[2] else end)
@@ -307,7 +309,13 @@ class _Handler(BaseHTTPRequestHandler):
         return data
 
     def _json(self, document: Any, query: Mapping[str, str]) -> None:
-        body = b"no JSON" if self._fault("garbage") else json.dumps(selected(document, query.get("fields"))).encode()
+        body = json.dumps(selected(document, query.get("fields"))).encode()
+        for kind, instead in (("garbage", b"no JSON"), ("empty", b""), ("foreign", b'{"status": "ok"}')):
+            if self._fault(kind):
+                body = instead
+        if cut := self._fault("cut"):
+            self._send_head(200, {"Content-Type": "application/json; charset=UTF-8"}, len(body), body[: cut.after])
+            raise _Dropped
         self._answer(200, body)
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -317,7 +325,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(refusal.status, b"" if refusal.status == 304 else json.dumps(document).encode())
 
     def _answer(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
-        if self._fault("lost"):
+        if lost := self._fault("lost"):
+            time.sleep(lost.seconds)
             raise _Dropped
         if self._left > MAX_MULTIPART:
             self.close_connection = True
