@@ -36,6 +36,7 @@ from service.storage.store import (
 log = logging.getLogger(__name__)
 
 ROUTE = "/api/files/"
+_ATTEMPTS = 5  # to delete a file that is written meanwhile
 INLINE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif"})
 _PARTLY = frozenset({"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range"})
 # A file is a visitor's data, never a part of this site: it runs nothing and reaches nothing, even if opened.
@@ -214,12 +215,16 @@ class Files:
     def remove(self, name: str, headers: Headers) -> None:
         """Delete the file of a name that was checked, if ``headers`` (as in ``write``) allow it."""
         owner = sessions.current().get("owner")
-        info = self._storage.stat(_key(owner, name)) if owner else None
-        if not conditional.write_is_allowed(headers, _current(info) if info else None):
-            raise PreconditionFailed
-        if info is None or not self._storage.delete(info.key, generation=info.generation):
-            raise ObjectNotFound
-        self._quota.release(info)
+        for _ in range(_ATTEMPTS):
+            info = self._storage.stat(_key(owner, name)) if owner else None
+            if not conditional.write_is_allowed(headers, _current(info) if info else None):
+                raise PreconditionFailed
+            with contextlib.suppress(PreconditionFailed):  # written meanwhile: decide again
+                if info is None or not self._storage.delete(info.key, generation=info.generation):
+                    raise ObjectNotFound
+                self._quota.release(info)
+                return
+        raise Problem(409, "Other requests keep changing the file. It was not deleted.", kind="changed-meanwhile")
 
 
 def _key(owner: str, name: str) -> str:

@@ -166,3 +166,17 @@ def test_many_deletes_at_once_all_leave_the_account(patient: Scene) -> None:
         with ThreadPoolExecutor(6) as pool:
             assert set(pool.map(delete, range(30))) == {204}
         assert used_and_real(visitor) == (0, 0, 0, 0)
+
+
+def test_a_delete_that_meets_a_write_is_decided_again(patient: Scene) -> None:
+    with patient.visitor() as visitor:
+        tag = visitor.put("a", b"x").headers["ETag"]
+        patient.objects.fault("objects.delete", "latency", seconds=1.5)
+        with patient.meanwhile(visitor, "DELETE") as first:
+            wait_until("the delete has begun", lambda: patient.objects.calls.get("objects.delete") == 1)
+            assert visitor.put("a", b"another").status == 200
+        assert first[0].status == 204
+        assert visitor.get(file_path("a")).status == 404
+        assert used_and_real(visitor) == (0, 0, 0, 0)
+        visitor.put("a", b"x")
+        assert visitor.ask("DELETE", file_path("a"), headers={"If-Match": tag}).status == 412
