@@ -128,7 +128,7 @@ class Files:
             chunks = iter([b"".join(chunks)])
         reservation = self._quota.reserve(owner, files=files, size=max(0, (length or 0) - old_size))
         if not is_small:
-            chunks = reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks))
+            chunks = reservation.confirmed(chunks if length is not None else reservation.grow_with(chunks, old_size))
         try:
             info = self._storage.put(key, chunks, content_type=content_type, generation=generation)
         except OutcomeUnknown:

@@ -54,13 +54,16 @@ class Reservation:
         self._quota, self._lease = quota, lease
         self._files, self._bytes = files, reserved
 
-    def grow_with(self, body: Iterator[bytes]) -> Iterator[bytes]:
-        """``body``, with more reserved as it comes. Raises a 507 Problem when there is no more room."""
-        seen = 0
+    def grow_with(self, body: Iterator[bytes], old_size: int) -> Iterator[bytes]:
+        """``body``, with more reserved as it comes, but for the ``old_size`` bytes of the file that it replaces.
+
+        Raises a 507 Problem when there is no more room.
+        """
+        added = -old_size
         for chunk in body:
-            seen += len(chunk)
-            if seen > self._bytes:
-                self._bytes += self._quota.grow(self._lease, seen - self._bytes)
+            added += len(chunk)
+            if added > self._bytes:
+                self._bytes += self._quota.grow(self._lease, added - self._bytes)
             yield chunk
 
     def confirmed(self, body: Iterator[bytes]) -> Iterator[bytes]:

@@ -215,6 +215,18 @@ def test_the_bytes_are_limited_for_declared_and_for_chunked_bodies(small: Stack)
         assert (usage["files"], usage["bytes"]) == (3, 2_000_000)
 
 
+def test_a_chunked_body_may_replace_a_larger_file_at_a_full_quota(small: Stack) -> None:
+    with Visitor(small.app_url) as visitor:
+        for number in range(2):
+            assert visitor.put(f"f{number}", b"x" * 1_000_000).status == 201
+        assert visitor.put("f2", iter([b"x"])).status == 507  # MAX_TOTAL_BYTES is 2 000 000
+        assert visitor.put("f0", (b"y" * 100_000 for _ in range(9))).status == 200
+        usage = visitor.get("/api/files").json["usage"]
+        assert (usage["files"], usage["bytes"]) == (2, 1_900_000)
+        assert visitor.put("f0", (b"y" * 100_000 for _ in range(10))).status == 200
+        assert visitor.put("f1", (b"y" * 100_000 for _ in range(11))).status == 413
+
+
 def test_of_two_writers_that_want_to_create_exactly_one_wins(stack: Stack, visitor: Visitor) -> None:
     visitor.put("warm-up", b"x")
     barrier = threading.Barrier(5)
