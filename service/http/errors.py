@@ -13,6 +13,7 @@ from service.sessions.interface import SessionGone, SessionTooLarge
 from service.sessions.store import StoreUnavailable
 from service.storage.store import (
     ChecksumMismatch,
+    DamagedDownload,
     ObjectNotFound,
     OutcomeUnknown,
     PreconditionFailed,
@@ -35,6 +36,7 @@ KINDS = {
     "changed-meanwhile": "Another request changed the resource, or the precondition does not hold.",
     "cross-site": "The request came from a page of another site.",
     "cut-off": "The body ended early, or its framing is broken. Nothing of it was kept.",
+    "damaged-from-store": "What the store sent is not what was stored there.",
     "damaged-in-store": "The store holds something other than what was sent. Nothing was kept.",
     "may-have-been-stored": "The object store did not confirm the upload. Look before you send it again.",
     "object-store-misconfigured": "The object store is not set up correctly. Trying again does not help.",
@@ -49,6 +51,7 @@ KINDS = {
 _NO_SESSIONS = "The session store is out of reach. Please try again."
 _NO_OBJECTS = "The object store is out of reach. Please try again."
 _DAMAGED = "The content was damaged on its way to the store, and nothing of it was kept. Please send it again."
+_DAMAGED_OUT = "The content was damaged in the store, or on its way from it. Please try again."
 _UNKNOWN = "The object store did not confirm the upload: it may have been stored. Look before you send it again."
 _MISCONFIGURED = "The object store is not set up correctly. The service's log says what to do."
 # The first that matches counts: the log's level, the response's status, kind and detail ({}: the exception's message).
@@ -58,6 +61,7 @@ _MEANINGS = {
     SessionGone: (logging.INFO, 409, "session-gone", "{} Please try again."),
     ObjectNotFound: (logging.DEBUG, 404, "", "There is no such object, or it was deleted."),
     PreconditionFailed: (logging.DEBUG, 412, "changed-meanwhile", "The request's precondition does not hold."),
+    DamagedDownload: (logging.WARNING, 502, "damaged-from-store", _DAMAGED_OUT),
     ChecksumMismatch: (logging.ERROR, 502, "damaged-in-store", _DAMAGED),
     OutcomeUnknown: (logging.WARNING, 503, "may-have-been-stored", _UNKNOWN),
     StorageUnavailable: (logging.WARNING, 503, "object-store-unavailable", _NO_OBJECTS),

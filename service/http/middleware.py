@@ -13,6 +13,7 @@ from service.logs.access import AccessLog
 from service.logs.context import current_request
 from service.logs.formatter import ALREADY_LOGGED
 from service.metrics.registry import Metrics
+from service.storage.store import StorageError
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -150,6 +151,11 @@ class _Exchange:
 
     def _fail(self, error: Exception) -> bytes:
         """The body for an exception out of the application. Raises the exception where it is too late for a body."""
+        if self._started and isinstance(error, StorageError):
+            # The client has the status already, and sees that the body is too short.
+            log.warning("the object store broke off a response of status %d: %s", self._status, error)
+            setattr(error, ALREADY_LOGGED, True)
+            raise error
         log.error("unhandled exception", exc_info=error)
         setattr(error, ALREADY_LOGGED, True)
         self._status = 500

@@ -28,7 +28,7 @@ _ERRORS = {
     413: "The request's body is too large.",
     415: "The request's body has an unsupported media type or content coding.",
     416: "The range starts beyond the end of the content.",
-    502: "The content was damaged on its way to the store. Nothing was kept.",
+    502: "The content was damaged on its way to the store, and nothing was kept; or on its way from it.",
     503: "A store is out of reach, or the service is busy. Try again after Retry-After.",
     507: "The quota is used up.",
 }

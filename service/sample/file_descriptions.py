@@ -40,6 +40,7 @@ _READ: dict[int, Json] = {
     206: {"description": "The range.", "headers": _HEADERS, "content": _BYTES},
     304: _UNCHANGED,
 }
+_READ_ERRORS = (404, 412, 416, 502, 503)
 _DELETED = {204: "The file was deleted."}
 _WRITTEN = {200: json_body("The file was replaced.", "File"), 201: json_body("The file is new.", "File")}
 
@@ -52,7 +53,7 @@ def paths(max_upload_bytes: int) -> dict[str, Json]:
         "/api/files": {"get": operation("listFiles", "A page of the visitor's files.", listed, 503, parameters=_PAGE)},
         "/api/files/{name}": {
             "parameters": [_NAME, *_CONDITIONS],
-            "get": operation("readFile", "The file, or a range of it.", _READ, 404, 412, 416, 503, parameters=[_RANGE]),
+            "get": operation("readFile", "The file, or a range of it.", _READ, *_READ_ERRORS, parameters=[_RANGE]),
             "head": operation("describeFile", "The headers that GET would send.", _DESCRIBED, 404, 412, 503),
             "put": operation(
                 "writeFile",

@@ -39,6 +39,10 @@ class ChecksumMismatch(StorageError):
     """What the store has is not what was sent. It is deleted."""
 
 
+class DamagedDownload(ChecksumMismatch):
+    """What the store sent does not fit its checksum."""
+
+
 @dataclass(frozen=True)
 class ObjectInfo:
     """An object, without its body."""

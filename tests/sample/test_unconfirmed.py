@@ -1,9 +1,10 @@
-"""A visitor's files and account where the object store does not confirm what it did.
+"""A visitor's files and account where the object store does not confirm what it did, or damages what it sends.
 
 The account may be too high for a while. It is never too low, whatever the order of the requests.
 """
 
 import contextlib
+import http.client
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.support.http import Answer
 from tests.support.processes import wait_until
 from tests.support.service import Service
+
+LARGE = 3 * 2**20  # bytes: more than one piece of a download
 
 
 @dataclass(frozen=True)
@@ -180,3 +183,33 @@ def test_a_delete_that_meets_a_write_is_decided_again(patient: Scene) -> None:
         assert used_and_real(visitor) == (0, 0, 0, 0)
         visitor.put("a", b"x")
         assert visitor.ask("DELETE", file_path("a"), headers={"If-Match": tag}).status == 412
+
+
+def test_a_file_that_was_damaged_on_its_way_to_the_visitor_says_that(patient: Scene) -> None:
+    with patient.visitor() as visitor:
+        visitor.put("a", b"x" * 1000)
+        patient.objects.fault("objects.media", "corrupt")
+        answer = visitor.get(file_path("a"))
+        assert (answer.status, answer.kind) == (502, "damaged-from-store")
+        assert "on its way from" in answer.json["detail"]
+        assert visitor.get(file_path("a")).body == b"x" * 1000
+
+
+def test_what_the_store_breaks_off_is_one_warning(patient: Scene) -> None:
+    """The status that went over the wire stays the status."""
+    with patient.visitor() as visitor:
+        visitor.put("large", b"x" * LARGE)
+        patient.objects.fault("objects.media", "corrupt")
+        begin = len(patient.service.log)
+        with pytest.raises(http.client.IncompleteRead):
+            visitor.get(file_path("large"))
+
+        def is_access(record: dict[str, object]) -> bool:
+            request = record.get("httpRequest")
+            return isinstance(request, dict) and request["requestUrl"].endswith("/large") and "aborted" in record
+
+        access = patient.service.wait_for(is_access)
+        assert (access["severity"], access["httpRequest"]["status"]) == ("INFO", 200)
+        others = [r for r in patient.service.log[begin:] if r.get("severity") not in ("INFO", "DEBUG")]
+        assert [record["severity"] for record in others] == ["WARNING"]
+        assert "broke off a response of status 200" in others[0]["message"]

@@ -9,6 +9,7 @@ from google.auth.credentials import AnonymousCredentials
 
 from service.storage.gcs import GcsClient, GcsStore
 from service.storage.store import (
+    DamagedDownload,
     ObjectInfo,
     OutcomeUnknown,
     PreconditionFailed,
@@ -162,3 +163,16 @@ def test_another_write_is_told_after_an_error_of_the_store(server: StrictGcs, st
     server.fault("upload.multipart", "status", status=503)
     with pytest.raises(PreconditionFailed):
         put(store, b"other")
+
+
+def gcs_open(store: GcsStore) -> bytes:
+    found = store.open(KEY)
+    assert found is not None
+    return b"".join(found[1])
+
+
+def test_bytes_that_changed_on_their_way_out_are_told_as_that(server: StrictGcs, store: GcsStore) -> None:
+    put(store)
+    server.fault("objects.media", "corrupt")
+    with pytest.raises(DamagedDownload):
+        gcs_open(store)

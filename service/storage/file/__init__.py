@@ -19,7 +19,7 @@ import google_crc32c
 
 from service.storage.file import layout, record
 from service.storage.store import (
-    ChecksumMismatch,
+    DamagedDownload,
     ObjectInfo,
     ObjectNotFound,
     ObjectPage,
@@ -187,7 +187,7 @@ class FileStore:
                 crc32c = google_crc32c.extend(crc32c, following)
                 # Before the last bytes are handed out, so that the reader of a damaged file gets too few.
                 if not following or (at == end and (start, end) == (0, info.size) and crc32c != info.crc32c):
-                    raise ChecksumMismatch("what is on the disk does not fit its checksum")
+                    raise DamagedDownload("what is on the disk does not fit its checksum")
                 yield piece
                 piece = following
             yield piece

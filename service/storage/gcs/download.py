@@ -16,7 +16,7 @@ from google.api_core.exceptions import from_http_response
 from service.storage.gcs.client import GcsClient
 from service.storage.gcs.describe import NONSENSE, from_blob
 from service.storage.gcs.errors import Stalled
-from service.storage.store import ChecksumMismatch, ObjectInfo, StorageUnavailable
+from service.storage.store import DamagedDownload, ObjectInfo, StorageUnavailable
 
 if TYPE_CHECKING:
     import requests
@@ -44,7 +44,7 @@ class GcsDownload:
     def begin(self) -> Iterator[bytes]:
         """The bytes. The first ones are fetched before this returns: ObjectNotFound if the object was replaced.
 
-        Where the whole object is read and does not fit its checksum, ChecksumMismatch comes instead of the last bytes,
+        Where the whole object is read and does not fit its checksum, DamagedDownload comes instead of the last bytes,
         so that the reader gets too few. Else StorageUnavailable, ObjectNotFound.
         """
         pieces = self._all()
@@ -69,7 +69,7 @@ class GcsDownload:
         self._at += len(piece)
         self._crc32c = google_crc32c.extend(self._crc32c, piece)
         if self._is_whole and self._at == self._end and self._crc32c != self.info.crc32c:
-            raise ChecksumMismatch("what the object store sent does not fit its checksum")
+            raise DamagedDownload("what the object store sent does not fit its checksum")
         return piece
 
     def _read_once(self) -> bytes:
