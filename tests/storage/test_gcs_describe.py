@@ -52,6 +52,7 @@ def test_headers_that_are_missing_describe_nothing(field: str) -> None:
 
 
 RESOURCE = {"name": "a/b", "size": "5", "generation": "7", "crc32c": "AAAAAQ==", "updated": "2026-11-25T13:31:55Z"}
+KIND = {"kind": "storage#objects"}
 LISTED = ObjectInfo("b", 5, "application/octet-stream", 7, 1, 1795613515.0)
 
 
@@ -105,9 +106,9 @@ def says() -> Iterator[Says]:
 @pytest.mark.parametrize(
     ("listing", "page"),
     [
-        ({}, ObjectPage([], None)),
-        ({"items": [RESOURCE]}, ObjectPage([LISTED], None)),
-        ({"items": [RESOURCE | {"contentType": "text/plain"}], "nextPageToken": "more"},
+        (KIND, ObjectPage([], None)),
+        (KIND | {"items": [RESOURCE]}, ObjectPage([LISTED], None)),
+        (KIND | {"items": [RESOURCE | {"contentType": "text/plain"}], "nextPageToken": "more"},
          ObjectPage([ObjectInfo("b", 5, "text/plain", 7, 1, 1795613515.0)], "more")),
     ],
 )  # fmt: skip
@@ -118,12 +119,14 @@ def test_a_listing_is_a_page(says: Says, listing: object, page: ObjectPage) -> N
 @pytest.mark.parametrize(
     "listing",
     [
-        None, [], "x", 5,
-        {"items": None}, {"items": 5}, {"items": ["x"]}, {"items": [{}]}, {"items": {"a": 1}},
-        {"items": [RESOURCE | {"name": None}]},
-        {"items": [RESOURCE | {"size": float("inf")}]},
-        {"items": [RESOURCE | {"size": "-5"}]},
-        {"items": [RESOURCE | {"updated": "yesterday"}]},
+        None, [], "x", 5, {}, {"items": []}, {"items": [RESOURCE]}, {"kind": "storage#object"},
+        KIND | {"items": None}, KIND | {"items": 5}, KIND | {"items": ["x"]}, KIND | {"items": [{}]},
+        KIND | {"items": {"a": 1}},
+        KIND | {"items": [RESOURCE | {"name": None}]},
+        KIND | {"items": [RESOURCE | {"size": float("inf")}]},
+        KIND | {"items": [RESOURCE | {"size": "-5"}]},
+        KIND | {"items": [RESOURCE | {"size": "0"}]},
+        KIND | {"items": [RESOURCE | {"updated": "yesterday"}]},
     ],
 )  # fmt: skip
 def test_what_is_no_listing_is_told(says: Says, listing: object) -> None:
@@ -140,7 +143,7 @@ JSON = st.recursive(
 @given(JSON)
 @settings(deadline=None)
 def test_no_response_breaks_it(says: Says, response: object) -> None:
-    for listing in (response, {"items": response}, {"items": [response]}):
+    for listing in (response, KIND | {"items": response}, KIND | {"items": [response]}):
         with contextlib.suppress(StorageMisconfigured):
             assert isinstance(says.list(listing), ObjectPage)
 

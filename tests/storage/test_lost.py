@@ -165,6 +165,16 @@ def test_another_write_is_told_after_an_error_of_the_store(server: StrictGcs, st
         put(store, b"other")
 
 
+def test_no_bytes_with_the_checksum_of_some_are_not_believed(server: StrictGcs, hasty: GcsStore) -> None:
+    put(hasty)
+    server.fault("objects.media", "nothing", times=-1)
+    with pytest.raises(StorageUnavailable):
+        gcs_open(hasty)
+    server.clear()
+    server.fault("objects.media", "nothing")
+    assert gcs_open(hasty) == b"hello"
+
+
 def gcs_open(store: GcsStore) -> bytes:
     found = store.open(KEY)
     assert found is not None
@@ -176,3 +186,11 @@ def test_bytes_that_changed_on_their_way_out_are_told_as_that(server: StrictGcs,
     server.fault("objects.media", "corrupt")
     with pytest.raises(DamagedDownload):
         gcs_open(store)
+
+
+@pytest.mark.parametrize("kind", ["empty", "garbage", "foreign"])
+def test_a_listing_that_is_none_is_not_an_empty_one(server: StrictGcs, store: GcsStore, kind: str) -> None:
+    put(store)
+    server.fault("objects.list", kind)
+    with pytest.raises(StorageMisconfigured, match="not an object store"):
+        store.list("", page_token=None, limit=10)

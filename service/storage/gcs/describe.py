@@ -33,6 +33,8 @@ def from_resource(name: str, resource: Any) -> ObjectInfo:
         digest = base64.b64decode(resource["crc32c"], validate=True)
         if len(digest) != 4 or int(resource["size"]) < 0:
             raise ValueError("a size, and a CRC32C of four bytes")
+        if int(resource["size"]) == 0 and any(digest):
+            raise ValueError("the checksum of its size, which is 0")
         return ObjectInfo(
             key=name,
             size=int(resource["size"]),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import requests
 
 _PIECE = 256 * 1024
+_OF_NOTHING = "AAAAAA=="  # the CRC32C of no bytes
 
 
 class GcsDownload:
@@ -130,6 +131,8 @@ def from_headers(name: str, headers: Mapping[str, str]) -> ObjectInfo | None:
     digest = re.search(r"\bcrc32c=([A-Za-z0-9+/]{6}==)", headers.get("X-Goog-Hash", ""))
     size = re.fullmatch("[0-9]+", headers.get("X-Goog-Stored-Content-Length", ""))
     if not digest or not size:
+        return None
+    if int(size[0]) == 0 and digest[1] != _OF_NOTHING:
         return None
     try:
         return ObjectInfo(
