@@ -80,7 +80,7 @@ class ObjectStore(Protocol):
         ``generation``: the one it must replace, 0 for "must not exist", None for "whatever is there".
         Where ``body`` raises, nothing is left behind and the exception goes through. The body's CRC32C is computed on
         the way in and compared with what the store says (ChecksumMismatch). Raises PreconditionFailed. After
-        OutcomeUnknown the object may be there; after any other error it is not, and never was.
+        OutcomeUnknown the object may be there; after any other error it is not.
         """
 
     def stat(self, key: str) -> ObjectInfo | None:

@@ -158,6 +158,15 @@ def test_a_new_object_that_was_sent_again_may_have_been_stored_twice(server: Str
     assert not put(store).maybe_twice  # it was found by its mark, and sent once
 
 
+@pytest.mark.parametrize("status", [404, 412, 503])
+def test_a_wrong_object_that_cannot_be_deleted_is_unknown(server: StrictGcs, hasty: GcsStore, status: int) -> None:
+    """It is still there, or another request has seen it and replaced or deleted it."""
+    server.fault("upload.multipart", "corrupt")
+    server.fault("objects.delete", "status", status=status)
+    with pytest.raises(OutcomeUnknown, match="stored wrong"):
+        put(hasty)
+
+
 def test_another_write_is_told_after_an_error_of_the_store(server: StrictGcs, store: GcsStore) -> None:
     put(store)
     server.fault("upload.multipart", "status", status=503)

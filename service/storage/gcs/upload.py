@@ -71,7 +71,7 @@ class GcsUpload:
         self._is_resumable = False  # then there is one object at most, whatever was lost
 
     def run(self, body: Iterator[bytes]) -> ObjectInfo:
-        """Send it all. OutcomeUnknown: the object may be there. Any other error: it is not there, and never was."""
+        """Send it all. OutcomeUnknown: the object may be there. Any other error: it is not there (any more)."""
         try:
             info = self._write(body)
             writes = self._lost + 1
