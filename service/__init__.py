@@ -71,6 +71,7 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     import flask
 
     from service import http
+    from service.bulkhead import Bulkhead
     from service.dependencies import DEPENDENCIES
     from service.http.errors import error_response
     from service.http.middleware import instrument
@@ -84,6 +85,7 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     from service.ops.health import Health, HealthCheck
     from service.ops.in_flight import InFlight
     from service.sessions.interface import SessionInterface
+    from service.storage.store import StorageBusy
 
     metrics = Metrics(settings)
     in_flight = InFlight(settings.threads)
@@ -96,6 +98,7 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
         checks,
         on_change=lambda name, up: metrics.set_dependency(name, up=up),
     )
+    bulkhead = Bulkhead(settings.threads - 1, lambda: StorageBusy("too many requests wait for the object store"))
     parts = Parts(
         settings=settings,
         instance={
@@ -107,11 +110,11 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
         },
         dependencies=clients,
         sessions=measured_sessions(clients["sessions"], metrics, observe=health.observe),
-        storage=measured_storage(clients["storage"], metrics, observe=health.observe),
+        storage=measured_storage(clients["storage"], metrics, observe=health.observe, bulkhead=bulkhead),
         metrics=metrics,
         health=health,
         in_flight=in_flight,
-        transfers=TransferSlots(settings.transfer_slots, metrics.transfers_busy),
+        transfers=TransferSlots(settings.transfer_slots, metrics.transfers_busy, bulkhead),
         openapi=OpenApi(title=TITLE, version=settings.version),
         assets=StaticAssets(),
     )

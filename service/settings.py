@@ -71,14 +71,14 @@ class Settings:
     session_max_bytes: int = setting(parse.size(256, 1_000_000), "16KiB", "The largest size of a session, as it is stored.")
     cookie_secure: bool = setting(parse.boolean, "true", "Send the cookie over HTTPS only (`__Host-session`), and HSTS. Set it to `false` only for plain HTTP on your own machine.")
     storage_url: str = setting(parse.storage_url, None, "The object store: `gs://bucket/prefix` (Google Cloud Storage, by Application Default Credentials) or `file:///folder`.")
-    storage_timeout: float = setting(parse.duration(0.1, 300), "10s", "The longest that one call to the object store may take without progress.")
+    storage_timeout: float = setting(parse.duration(0.1, 300), "10s", "The longest that a call to the object store may take, and that a transfer may go without progress.")
     storage_retry_budget: float = setting(parse.duration(0, 300), "15s", "The longest that a call to the object store is repeated, if it is safe to repeat.")
 
     # Limits
     max_upload_bytes: int = setting(parse.size(0, 2**42), "1GiB", "The largest request body that a route stores.")
     head_timeout: float = setting(parse.duration(0.1, 300), "10s", "The longest that a client may take to send a request head and a small body.")
     io_timeout: float = setting(parse.duration(0.1, 300), "30s", "The longest that a transfer may go without a byte.")
-    min_transfer_rate: int = setting(parse.size(0, 2**30), "1KiB", "The slowest transfer that is served, in bytes a second, after `IO_TIMEOUT` has passed.")
+    min_transfer_rate: int = setting(parse.size(0, 2**30), "1KiB", "The slowest transfer that is served, in bytes a second, after `IO_TIMEOUT` has passed; for the object store, after `STORAGE_TIMEOUT`.")
     max_connections: int = setting(parse.integer(10, 100_000), "1000", "The most open connections to the app listener, for each worker process.")
 
     # Listeners

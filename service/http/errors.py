@@ -17,6 +17,7 @@ from service.storage.store import (
     ObjectNotFound,
     OutcomeUnknown,
     PreconditionFailed,
+    StorageBusy,
     StorageError,
     StorageUnavailable,
 )
@@ -50,6 +51,7 @@ KINDS = {
 
 _NO_SESSIONS = "The session store is out of reach. Please try again."
 _NO_OBJECTS = "The object store is out of reach. Please try again."
+_BUSY = "Too many requests wait for the object store. Please try again."
 _DAMAGED = "The content was damaged on its way to the store, and nothing of it was kept. Please send it again."
 _DAMAGED_OUT = "The content was damaged in the store, or on its way from it. Please try again."
 _UNKNOWN = "The object store did not confirm the upload: it may have been stored. Look before you send it again."
@@ -64,6 +66,7 @@ _MEANINGS = {
     DamagedDownload: (logging.WARNING, 502, "damaged-from-store", _DAMAGED_OUT),
     ChecksumMismatch: (logging.ERROR, 502, "damaged-in-store", _DAMAGED),
     OutcomeUnknown: (logging.WARNING, 503, "may-have-been-stored", _UNKNOWN),
+    StorageBusy: (logging.INFO, 503, "busy", _BUSY),
     StorageUnavailable: (logging.WARNING, 503, "object-store-unavailable", _NO_OBJECTS),
     StorageError: (logging.ERROR, 503, "object-store-misconfigured", _MISCONFIGURED),
     TimeoutError: (logging.INFO, 408, "", "The request's body came too slowly. Please try again."),

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Response
 from prometheus_client import Gauge
 
+from service.bulkhead import Bulkhead
 from service.http.errors import RETRY_AFTER, Problem, error_response
 
 SMALL = 64 * 1024  # bytes; such a response fits into the socket's empty buffer (client_socket.py) and holds no thread
@@ -15,15 +16,28 @@ CHUNK = 256 * 1024  # bytes; the server's write time-out is for one chunk
 
 
 class TransferSlots:
-    """The slots. ``busy`` shows how many are in use."""
+    """The slots. ``busy`` shows how many are in use. ``bulkhead`` is that of the object store."""
 
-    def __init__(self, slots: int, busy: Gauge) -> None:
+    def __init__(self, slots: int, busy: Gauge, bulkhead: Bulkhead) -> None:
         self._free = slots
         self._busy = busy
+        self._bulkhead = bulkhead
         self._lock = threading.Lock()
 
     def take(self) -> "TransferSlot":
-        """A slot, also as a context. A 503 Problem if none is free."""
+        """A slot for a transfer to or from the object store, also as a context.
+
+        A 503 Problem if none is free, StorageBusy if too many threads wait for the store already.
+        """
+        slot = self._take()
+        try:
+            slot.enter_context(self._bulkhead.hold())
+        except BaseException:
+            slot.give_back()
+            raise
+        return slot
+
+    def _take(self) -> "TransferSlot":
         with self._lock:
             if not self._free:
                 raise Problem(
@@ -43,7 +57,7 @@ class TransferSlots:
     def limit(self, response: Response) -> Response:
         """The response, with a slot until it is sent; or the one that says that no slot is free."""
         try:
-            response.call_on_close(self.take().give_back)
+            response.call_on_close(self._take().give_back)
         except Problem as problem:
             return error_response(problem)
         return response

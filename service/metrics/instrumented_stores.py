@@ -1,12 +1,14 @@
 """The stores, with each operation's time and outcome counted, and the health checks informed of what traffic meets."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from time import perf_counter
 from typing import Generic, Literal, Self, TypeVar
 
 from prometheus_client import Counter
 
+from service.bulkhead import Bulkhead
 from service.metrics.registry import Metrics
 from service.sessions.store import Applied, Change, Record, Refusal, SessionStore, StoreUnavailable
 from service.storage.store import (
@@ -37,9 +39,12 @@ def measured_sessions(store: SessionStore, metrics: Metrics, observe: Observe) -
     return _MeasuredSessions("sessions", store, metrics, observe)
 
 
-def measured_storage(store: ObjectStore, metrics: Metrics, observe: Observe) -> ObjectStore:
-    """The same store, measured. ``observe`` is called with "storage", else as in ``measured_sessions``."""
-    return _MeasuredStorage("storage", store, metrics, observe)
+def measured_storage(store: ObjectStore, metrics: Metrics, observe: Observe, bulkhead: Bulkhead) -> ObjectStore:
+    """The same store, measured. ``observe`` is called with "storage", else as in ``measured_sessions``.
+
+    Each call holds a slot of ``bulkhead``, a download until it is closed or read to its end.
+    """
+    return _MeasuredStorage(store, metrics, observe, bulkhead)
 
 
 class _Measured(Generic[S]):
@@ -107,11 +112,16 @@ class _MeasuredSessions(_Measured[SessionStore]):
 
 
 class _MeasuredStorage(_Measured[ObjectStore]):
+    def __init__(self, store: ObjectStore, metrics: Metrics, observe: Observe, bulkhead: Bulkhead) -> None:
+        super().__init__("storage", store, metrics, observe)
+        self._bulkhead = bulkhead
+
     def put(self, key: str, body: Iterator[bytes], *, content_type: str, generation: int | None) -> ObjectInfo:
         broken: list[BaseException] = []
         chunks = self._counted(body, broken)
         put = partial(self._store.put, key, chunks, content_type=content_type, generation=generation)
-        return self._call("put", put, broken)
+        with self._bulkhead.hold():
+            return self._call("put", put, broken)
 
     def _counted(self, body: Iterator[bytes], broken: list[BaseException]) -> Iterator[bytes]:
         """A body for the store; what it raises is kept in ``broken``."""
@@ -124,30 +134,40 @@ class _MeasuredStorage(_Measured[ObjectStore]):
             raise
 
     def stat(self, key: str) -> ObjectInfo | None:
-        return self._call("stat", partial(self._store.stat, key))
+        with self._bulkhead.hold():
+            return self._call("stat", partial(self._store.stat, key))
 
     def get(self, info: ObjectInfo, start: int, end: int) -> Iterator[bytes]:
-        chunks = self._call("get", partial(self._store.get, info, start, end))
-        return _CountedDownload(chunks, self._metrics.stored_out, self._note)
+        with self._bulkhead.hold() as slot:
+            chunks = self._call("get", partial(self._store.get, info, start, end))
+            return _CountedDownload(chunks, self._metrics.stored_out, self._note, slot.pop_all())
 
     def open(self, key: str) -> tuple[ObjectInfo, Iterator[bytes]] | None:
-        found = self._call("open", partial(self._store.open, key))
-        return found and (found[0], _CountedDownload(found[1], self._metrics.stored_out, self._note))
+        with self._bulkhead.hold() as slot:
+            found = self._call("open", partial(self._store.open, key))
+            if found is None:
+                return None
+            return found[0], _CountedDownload(found[1], self._metrics.stored_out, self._note, slot.pop_all())
 
     def delete(self, key: str, *, generation: int | None) -> bool:
-        return self._call("delete", partial(self._store.delete, key, generation=generation))
+        with self._bulkhead.hold():
+            return self._call("delete", partial(self._store.delete, key, generation=generation))
 
     def list(self, prefix: str, *, page_token: str | None, limit: int) -> ObjectPage:
-        return self._call("list", partial(self._store.list, prefix, page_token=page_token, limit=limit))
+        with self._bulkhead.hold():
+            return self._call("list", partial(self._store.list, prefix, page_token=page_token, limit=limit))
 
 
 class _CountedDownload:
     """A body from the store. Its errors come after the call that began it, and it may be closed before it is read."""
 
-    def __init__(self, chunks: Iterator[bytes], out: Counter, note: Callable[[BaseException], object]) -> None:
+    def __init__(
+        self, chunks: Iterator[bytes], out: Counter, note: Callable[[BaseException], object], slot: ExitStack
+    ) -> None:
         self._chunks = chunks
         self._out = out
         self._note = note
+        self._slot = slot
 
     def __iter__(self) -> Self:
         return self
@@ -157,9 +177,14 @@ class _CountedDownload:
             chunk = next(self._chunks)
         except _FAILURES as error:
             self._note(error)
+            self._slot.close()
+            raise
+        except BaseException:  # such as the end
+            self._slot.close()
             raise
         self._out.inc(len(chunk))
         return chunk
 
     def close(self) -> None:
-        self._chunks.close()  # type: ignore[attr-defined] # ObjectStore promises it
+        with self._slot:
+            self._chunks.close()  # type: ignore[attr-defined] # ObjectStore promises it

@@ -17,7 +17,7 @@ from pymemcache.client.base import Client
 from pymemcache.exceptions import MemcacheClientError, MemcacheError, MemcacheServerError, MemcacheUnexpectedCloseError
 from pymemcache.pool import ObjectPool
 
-from service.sessions.breaker import Breaker
+from service.breaker import Breaker
 from service.sessions.deadline import TimedSocket, connect, remaining, within
 from service.sessions.rules import Limits, changed
 from service.sessions.store import MOVED_SECONDS, Applied, Change, Record, Refusal, StoreUnavailable

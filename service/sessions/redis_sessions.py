@@ -6,7 +6,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from redis import exceptions
 
-from service.sessions.breaker import Breaker
+from service.breaker import Breaker
 from service.sessions.deadline import within
 from service.sessions.redis_connection import open_pool
 from service.sessions.redis_scripts import APPLY, DELETE, READ, Script

@@ -25,6 +25,7 @@ def open_store(settings: "Settings") -> "ObjectStore":
                 url.netloc,
                 timeout=settings.storage_timeout,
                 retry_budget=settings.storage_retry_budget,
+                least_rate=settings.min_transfer_rate,
                 connections=settings.threads + 2,  # the health check's, and one to spare
             )
             return GcsStore(client, prefix=url.path.strip("/"))

@@ -23,6 +23,10 @@ class OutcomeUnknown(StorageUnavailable):
     """The store did not confirm a write. The object may be there, may have been there, or may still come."""
 
 
+class StorageBusy(StorageUnavailable):
+    """It was not asked: too many requests wait for it already (service/bulkhead.py)."""
+
+
 class StorageMisconfigured(StorageError):
     """Trying again won't help: the bucket or folder is missing, or there is no permission, or no room."""
 

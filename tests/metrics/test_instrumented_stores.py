@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from service import sessions
+from service.bulkhead import Bulkhead
 from service.metrics.instrumented_stores import measured_sessions, measured_storage
 from service.metrics.registry import Metrics
 from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreUnavailable
@@ -17,6 +18,7 @@ from service.storage.store import (
     ObjectNotFound,
     ObjectStore,
     PreconditionFailed,
+    StorageBusy,
     StorageMisconfigured,
     StorageUnavailable,
 )
@@ -39,7 +41,7 @@ class Bench:
         return measured_sessions(store, self.metrics, observe=self.observe)
 
     def measured(self, store: ObjectStore) -> ObjectStore:
-        return measured_storage(store, self.metrics, observe=self.observe)
+        return measured_storage(store, self.metrics, observe=self.observe, bulkhead=Bulkhead(1, StorageBusy))
 
     def observe(self, dependency: str, error: Exception | None) -> None:
         self.observed.append((dependency, error))

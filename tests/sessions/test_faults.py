@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis.connection
 
-from service.sessions.breaker import FAILURES
+from service.breaker import FAILURES
 from service.sessions.memcached import MemcachedStore
 from service.sessions.redis import RedisStore
 from service.sessions.rules import Limits

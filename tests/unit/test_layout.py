@@ -22,6 +22,8 @@ MAY_IMPORT = {
     "sessions": set[str](),
     "storage": set[str](),
     "dependencies": {"sessions", "storage"},
+    "breaker": set[str](),
+    "bulkhead": set[str](),
     "lifecycle": set[str](),
     "setting_parsers": set[str](),
     "settings": set[str](),
@@ -30,7 +32,7 @@ MAY_IMPORT = {
 }
 A_FEATURE_MAY_IMPORT = {"service", "http", "sessions", "storage"}
 FOR_FEATURES = {"service.http.conditional", "service.http.forms"}  # where no feature needs them, they wait for one
-BOTTOM = {"settings", "setting_parsers"}
+BOTTOM = {"breaker", "bulkhead", "settings", "setting_parsers"}
 # A store's module imports its contract, its client library, and what stores share, but no other store.
 STORES = {
     "sessions": {"redis", "redis_cluster", "memcached", "memory"},

@@ -111,12 +111,15 @@ class GcsStore:
             except NONSENSE as error:
                 raise StorageMisconfigured("this is not an object store: its response is not a listing") from error
 
-        return self._client.call_bucket(one_page)
+        return self._client.call_bucket(one_page, is_short=True)
 
     def check(self) -> None:
-        """Asks for an object that never exists, without retries: a listing costs twelve times as much."""
+        """Asks for an object that never exists, without retries: a listing costs twelve times as much.
+
+        It asks even while the breaker is open, and closes it.
+        """
         try:
-            self._client.look(self._object(_CHECK_KEY), budget=0)
+            self._client.look(self._object(_CHECK_KEY), budget=0, always=True)
         except ObjectNotFound as error:
             if not str(error).startswith("No such object"):
                 # The bucket may be missing. A listing shows it.

@@ -5,21 +5,20 @@ The library returns a response only as a whole, or writes it into a file. So the
 
 import base64
 import re
+import time
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import google_crc32c
+import requests
 from google.api_core.exceptions import from_http_response
+from urllib3.exceptions import HTTPError
 
 from service.storage.gcs.client import GcsClient
 from service.storage.gcs.describe import NONSENSE, from_blob
 from service.storage.gcs.errors import Stalled
 from service.storage.store import DamagedDownload, ObjectInfo, StorageUnavailable
-
-if TYPE_CHECKING:
-    import requests
 
 _PIECE = 256 * 1024
 _OF_NOTHING = "AAAAAA=="  # the CRC32C of no bytes
@@ -36,9 +35,10 @@ class GcsDownload:
     ) -> None:
         self._client, self._name = client, name
         self._response: requests.Response | None = None
-        self._pieces: Iterator[bytes] = iter(())
-        self.info: ObjectInfo = info or client.call(self._discover) or from_blob(client.look(name))
-        self._at, self._end = start, self.info.size if end is None else end
+        self.info: ObjectInfo = info or client.call(self._discover, is_short=True) or from_blob(client.look(name))
+        self._start = self._at = start
+        self._end = self.info.size if end is None else end
+        self._waited = 0.0  # seconds for bytes of the body
         self._is_whole = (self._at, self._end) == (0, self.info.size)
         self._crc32c = 0
 
@@ -56,7 +56,7 @@ class GcsDownload:
         """All pieces; before them an empty one, when the first has arrived."""
         try:
             if self._end == 0 and self._response is None:
-                self._client.call(self._open)  # an empty object: is it still there?
+                self._client.call(self._open, is_short=True)  # an empty object: is it still there?
             first = self._read() if self._at < self._end else b""
             yield b""
             yield first
@@ -66,7 +66,8 @@ class GcsDownload:
             self._close()
 
     def _read(self) -> bytes:
-        piece = self._client.call(self._read_once)
+        # What has begun to come is read to its end, whatever other requests have met.
+        piece = self._client.call(self._read_once, always=self._response is not None)
         self._at += len(piece)
         self._crc32c = google_crc32c.extend(self._crc32c, piece)
         if self._is_whole and self._at == self._end and self._crc32c != self.info.crc32c:
@@ -74,16 +75,27 @@ class GcsDownload:
         return piece
 
     def _read_once(self) -> bytes:
-        if self._response is None:
-            self._open()
+        response = self._response or self._open()
         try:
-            if piece := next(self._pieces, b"")[: self._end - self._at]:
-                return piece
+            return self._next_of(response)
         except BaseException:
             self._close()
             raise
-        self._close()
-        raise Stalled("the download ended early")
+
+    def _next_of(self, response: requests.Response) -> bytes:
+        """What has arrived, not a whole piece of a store that sends a byte at a time."""
+        started = time.monotonic()
+        try:
+            piece: bytes = response.raw.read1(_PIECE)[: self._end - self._at]
+        except HTTPError as error:
+            raise requests.ConnectionError(error) from error
+        self._waited += time.monotonic() - started
+        rate, moved = self._client.least_rate, self._at - self._start + len(piece)
+        if rate and self._waited > self._client.timeout + moved / rate:
+            raise StorageUnavailable("the object store sends too slowly")
+        if not piece:
+            raise Stalled("the download ended early")
+        return piece
 
     def _close(self) -> None:
         """The connection is used again if the response was read to its end."""
@@ -93,19 +105,19 @@ class GcsDownload:
 
     def _discover(self) -> ObjectInfo | None:
         """Ask for whatever is there, and what that is; None where the response does not say it."""
-        info = from_headers(self._name, self._ask("", {}, 200))
+        info = from_headers(self._name, self._ask("", {}, 200).headers)
         if info is None:
             self._close()
         return info
 
-    def _open(self) -> None:
+    def _open(self) -> requests.Response:
         """Ask for what is left."""
         is_part = self._at > 0 or not self._is_whole
         part = {"Range": f"bytes={self._at}-{self._end - 1}"} if is_part else {}
-        self._ask(f"&generation={self.info.generation}", part, 206 if is_part else 200)
+        return self._ask(f"&generation={self.info.generation}", part, 206 if is_part else 200)
 
-    def _ask(self, more: str, part: dict[str, str], status: int) -> Mapping[str, str]:
-        """json_api/v1/objects/get with alt=media, at the address in docs/request-endpoints. The response's headers."""
+    def _ask(self, more: str, part: dict[str, str], status: int) -> requests.Response:
+        """json_api/v1/objects/get with alt=media, at the address in docs/request-endpoints; the body is to be read."""
         bucket, session = self._client.connected()
         response = session.get(
             f"{bucket.client.api_endpoint}/download/storage/v1{bucket.path}/o/{quote(self._name, safe='~')}"
@@ -119,8 +131,8 @@ class GcsDownload:
         if response.status_code != status:
             response.close()
             raise StorageUnavailable("the object store did not send the range that was asked for")
-        self._response, self._pieces = response, response.iter_content(_PIECE)
-        return response.headers
+        self._response = response
+        return response
 
 
 def from_headers(name: str, headers: Mapping[str, str]) -> ObjectInfo | None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from service.sessions import breaker
-from service.sessions.breaker import FAILURES, PAUSE, Breaker
+from service import breaker
+from service.breaker import FAILURES, PAUSE, Breaker
 
 
 class Clock:

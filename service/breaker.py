@@ -1,6 +1,6 @@
 """A circuit breaker: while a server is down, requests fail at once, and one at a time finds out whether it is back.
 
-Without it every request that needs a session holds its thread for the whole timeout, and requests that need none
+Without it every request that needs the server holds its thread for the whole time-out, and requests that do not need it
 wait for a thread.
 """
 
@@ -12,9 +12,13 @@ PAUSE = 0.5  # seconds from one attempt to the next while it is open
 
 
 class Breaker:
-    """Of one server. ``admit()`` before a call, then ``succeeded()`` or ``failed()``."""
+    """Of one server. ``admit()`` before a call, then ``succeeded()`` or ``failed()``.
 
-    def __init__(self) -> None:
+    ``longest``: seconds that one attempt may take. While the breaker is open no other attempt begins meanwhile.
+    """
+
+    def __init__(self, longest: float = PAUSE) -> None:
+        self._longest = max(longest, PAUSE)
         self._lock = threading.Lock()
         self._failures = 0
         self._cause = ""
@@ -33,7 +37,7 @@ class Breaker:
             now = time.monotonic()
             if now < self._next_attempt:
                 return self._cause
-            self._next_attempt = now + PAUSE
+            self._next_attempt = now + self._longest
             return None
 
     def succeeded(self) -> None:

@@ -1,0 +1,92 @@
+"""The service while its bucket hangs: what needs no bucket goes on, what needs it says so, and it is back by itself."""
+
+import contextlib
+import os
+import re
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
+from tests.support.http import Answer, Visitor
+from tests.support.processes import freeze, wait_until
+from tests.support.proxy import Proxy, proxy
+from tests.support.service import Service, running_service
+
+THREADS = 4
+PATIENT = 10  # seconds that a client waits for what needs no bucket: less than one deadline of the bucket's
+LARGE = bytes(300_000)
+
+
+@contextlib.contextmanager
+def service_with_bucket(folder: Path, **more: str) -> Iterator[tuple[Service, StrictGcs, Proxy]]:
+    with strict_gcs(folder) as gcs, proxy(int(gcs.url.rpartition(":")[2])) as between:
+        create_bucket(gcs.url, "files")
+        settings = {
+            "STORAGE_URL": "gs://files",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{between.port}",
+            "THREADS": str(THREADS),
+        }
+        with running_service(folder, settings | more) as service:
+            with Visitor(service.app_url) as visitor:
+                assert visitor.put("small", b"hello").status == 201
+                assert visitor.put("large", LARGE).status == 201
+            yield service, gcs, between
+
+
+def ask(service: Service, path: str) -> Answer:
+    with Visitor(service.app_url, timeout=60) as visitor:
+        return visitor.get(path)
+
+
+def is_refusal(answer: Answer) -> bool:
+    return (answer.status, answer.headers["Retry-After"]) == (503, "1")
+
+
+def assert_the_rest_goes_on(service: Service, asked: list[Future[Answer]]) -> int:
+    """Until all that was asked of the bucket has ended. How often it was looked."""
+    looked = 0
+    with Visitor(service.app_url, timeout=PATIENT) as visitor, Visitor(service.ops_url) as platform:
+        while not looked or not all(one.done() for one in asked):
+            looked += 1
+            assert visitor.get("/api/instance").status == 200
+            assert visitor.ask("POST", "/visits").json == {"visits": looked}
+            assert visitor.get("/health").status == 200
+            assert platform.get("/ready").status == 200
+    return looked
+
+
+def busy_threads(service: Service) -> int:
+    with Visitor(service.ops_url) as platform:
+        text = platform.get("/metrics").body.decode()
+    found = re.search(r"^server_threads_busy ([0-9.]+)$", text, re.MULTILINE)
+    assert found, text
+    return int(float(found[1]))
+
+
+def test_a_frozen_bucket_is_felt_only_by_what_needs_it(tmp_path: Path) -> None:
+    paths = ["/bytes", "/bytes/small", "/bytes/large"] * THREADS
+    with service_with_bucket(tmp_path, STORAGE_TIMEOUT="12s") as (service, gcs, _):
+        with ThreadPoolExecutor(len(paths)) as pool:
+            freeze(gcs.pid)
+            asked = [pool.submit(ask, service, path) for path in paths]
+            assert_the_rest_goes_on(service, asked)
+            assert [one.result().status for one in asked if not is_refusal(one.result())] == []
+            os.kill(gcs.pid, signal.SIGCONT)
+            wait_until("the bucket is back", lambda: ask(service, "/bytes").status == 200)
+            assert ask(service, "/bytes/small").body == b"hello"
+            assert ask(service, "/bytes/large").body == LARGE
+
+
+def test_a_bucket_that_sends_byte_by_byte_gives_the_threads_back(tmp_path: Path) -> None:
+    paths = ["/bytes", "/bytes/small", "/bytes/large"] * THREADS
+    with service_with_bucket(tmp_path, STORAGE_TIMEOUT="2s") as (service, _, between):
+        with ThreadPoolExecutor(len(paths)) as pool:
+            between.drip = 0.2
+            asked = [pool.submit(ask, service, path) for path in paths]
+            assert_the_rest_goes_on(service, asked)
+            assert [one.result().status for one in asked if not is_refusal(one.result())] == []
+            wait_until("no thread is busy", lambda: busy_threads(service) == 0)
+            between.drip = 0
+            wait_until("the bucket is back", lambda: ask(service, "/bytes").status == 200)
