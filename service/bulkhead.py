@@ -4,14 +4,13 @@ One that hangs then holds some of the threads but never all, and requests that d
 docs/decisions/0016-bulkheads.md
 """
 
-import math
 import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from time import monotonic
 
-PATIENCE = 1.0  # seconds that a call waits for a slot while others are given back: a peak, not a dependency that hangs
+PATIENCE = 1.0  # seconds; where no slot was taken or given back for so long, and none is free, the dependency hangs
 
 
 class Bulkhead:
@@ -20,19 +19,22 @@ class Bulkhead:
     def __init__(self, limit: int, refusal: Callable[[], Exception]) -> None:
         self._limit, self._refusal = limit, refusal
         self._held: Counter[int] = Counter()  # by the thread's ident: how many of its slots are not given back yet
-        self._given_back = -math.inf  # when a slot became free
+        self._moved = 0.0  # when a slot was last taken or given back
         self._changed = threading.Condition()
 
     def hold(self) -> ExitStack:
-        """A slot for this thread, until the context is closed, in whichever thread. It is refused where none is free.
+        """A slot for this thread, until the context is closed, in whichever thread.
 
+        Where none is free, a peak is waited out; while the dependency hangs, the thread is refused at once.
         A thread that holds one already gets another, which counts no more: it can't wait twice.
         """
         me = threading.get_ident()
         with self._changed:
-            moves = monotonic() - self._given_back < PATIENCE
-            if not self._changed.wait_for(lambda: self._may_enter(me), PATIENCE if moves else 0):
+            patience = max(0.0, self._moved + PATIENCE - monotonic())
+            if not self._changed.wait_for(lambda: self._may_enter(me), patience):
                 raise self._refusal()
+            if me not in self._held:
+                self._moved = monotonic()
             self._held[me] += 1
         slot = ExitStack()
         slot.callback(self._give_back, me)
@@ -46,5 +48,5 @@ class Bulkhead:
             self._held[thread] -= 1
             if not self._held[thread]:
                 del self._held[thread]
-                self._given_back = monotonic()
+                self._moved = monotonic()
                 self._changed.notify()

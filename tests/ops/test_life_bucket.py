@@ -90,3 +90,10 @@ def test_a_bucket_that_sends_byte_by_byte_gives_the_threads_back(tmp_path: Path)
             wait_until("no thread is busy", lambda: busy_threads(service) == 0)
             between.drip = 0
             wait_until("the bucket is back", lambda: ask(service, "/bytes").status == 200)
+
+
+def test_a_peak_of_a_bucket_that_works_is_served(tmp_path: Path) -> None:
+    with service_with_bucket(tmp_path) as (service, _, between), ThreadPoolExecutor(4 * THREADS) as pool:
+        between.delay = 0.1
+        asked = [pool.submit(ask, service, path) for path in ["/bytes", "/bytes/small"] * 2 * THREADS]
+        assert [one.result().status for one in asked] == [200] * len(asked)
