@@ -31,7 +31,7 @@ class Bulkhead:
         me = threading.get_ident()
         with self._changed:
             patience = max(0.0, self._moved + PATIENCE - monotonic())
-            if not self._changed.wait_for(lambda: self._may_enter(me), patience):
+            if not self._changed.wait_for(lambda: me in self._held or len(self._held) < self._limit, patience):
                 raise self._refusal()
             if me not in self._held:
                 self._moved = monotonic()
@@ -39,9 +39,6 @@ class Bulkhead:
         slot = ExitStack()
         slot.callback(self._give_back, me)
         return slot
-
-    def _may_enter(self, thread: int) -> bool:
-        return thread in self._held or len(self._held) < self._limit
 
     def _give_back(self, thread: int) -> None:
         with self._changed:

@@ -1,5 +1,7 @@
 """The routes of the probe."""
 
+import contextlib
+import socket
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from flask import Flask, Response, request
@@ -96,6 +98,15 @@ def register(app: Flask, parts: Parts) -> None:
                     found[part.name] = info.size
         return found
 
+    def hold(port: int) -> tuple[str, int]:
+        try:
+            holder = socket.create_connection(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            raise Problem(404, "Nobody listens there.") from error
+        with holder, contextlib.suppress(ConnectionResetError):
+            holder.recv(1)
+        return "", 204
+
     def fail() -> NoReturn:
         raise RuntimeError("the probe fails, as it was asked to")
 
@@ -110,6 +121,7 @@ def register(app: Flask, parts: Parts) -> None:
         ("DELETE", "/bytes/<name>", delete),
         ("GET", "/bytes", names),
         ("POST", "/forms/any", form),
+        ("GET", "/hold/<int:port>", hold),
         ("GET", "/fail", fail),
     ]
     for method, path, view in views:
@@ -129,6 +141,10 @@ def register(app: Flask, parts: Parts) -> None:
                 "get": described("read", "Read an object."),
                 "put": described("write", "Write an object.", 201, requestBody=BYTES),
                 "delete": described("delete", "Delete an object.", 204),
+            },
+            "/hold/{port}": {
+                "parameters": [parameter("port", "path", "A port of this machine.")],
+                "get": described("hold", "Hold a thread until that port closes the connection.", 204),
             },
             "/fail": {"get": described("fail", "Raise an exception.")},
         }

@@ -14,7 +14,7 @@ from tests.support.redis import redis_server
 from tests.support.service import DEFAULTS, PROJECT, Service
 
 REQUESTS = 40
-MOST_FILES, MOST_CALLS = 27, 190  # 25 and 160 before the bulkhead and the breaker of the object store
+MOST_FILES, MOST_CALLS = 27, 190  # 25 and 160 without the bulkhead and the deadline of the object store
 
 
 def turn(switch: Path, position: int) -> None:

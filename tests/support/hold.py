@@ -1,13 +1,12 @@
-"""Requests that hold their threads until they are let go: the object store takes what is asked and does not answer."""
+"""Requests that hold their threads until they are let go: their view waits for a port of the test's."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.http import Visitor
 from tests.support.processes import wait_until
-from tests.support.proxy import Proxy, proxy
 from tests.support.raw import RawClient, head
 from tests.support.service import Service, running_service
 
@@ -15,44 +14,34 @@ from tests.support.service import Service, running_service
 class Hold:
     """A running service whose threads can be held."""
 
-    def __init__(self, service: Service, between: Proxy, stack: contextlib.ExitStack) -> None:
+    def __init__(self, service: Service, listener: socket.socket, stack: contextlib.ExitStack) -> None:
         self.service = service
-        self._between = between
+        self._listener = listener
         self._stack = stack
         self._clients: list[RawClient] = []
 
     def take(self, threads: int) -> None:
         """So many threads are held when this returns. What waits behind them would be served."""
         wait_until("no other request", lambda: active(self.service) == len(self._clients))
-        self._between.swallow = True
         for _ in range(threads):
             client = self._stack.enter_context(RawClient(self.service.app_url))
-            client.send(head("GET", "/bytes"))
+            client.send(head("GET", f"/hold/{self._listener.getsockname()[1]}"))
             self._clients.append(client)
         wait_until("the threads held", lambda: active(self.service) == len(self._clients))
 
     def let_go(self) -> list[int]:
         """The threads are free again; the statuses of what held them."""
-        self._between.close()
+        self._listener.close()  # its connections, which nobody accepted, are reset
         return [client.answer().status for client in self._clients]
 
 
 @contextlib.contextmanager
 def holdable_service(folder: Path, **settings: str) -> Iterator[Hold]:
-    """The service before an object store that can fall silent. Store time-outs are longer than any test."""
+    """The service with the probe's routes."""
     with contextlib.ExitStack() as stack:
-        url = stack.enter_context(strict_gcs(folder)).url
-        create_bucket(url, "files")
-        between = stack.enter_context(proxy(int(url.rpartition(":")[2])))
-        stores = {
-            "STORAGE_URL": "gs://files",
-            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{between.port}",
-            "STORAGE_TIMEOUT": "300s",
-            "STORAGE_RETRY_BUDGET": "0s",
-            "SHUTDOWN_GRACE": "0s",
-        }
-        service = stack.enter_context(running_service(folder, stores | settings))
-        yield Hold(service, between, stack)
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        service = stack.enter_context(running_service(folder, {"SHUTDOWN_GRACE": "0s"} | settings))
+        yield Hold(service, listener, stack)
 
 
 def active(service: Service) -> float:

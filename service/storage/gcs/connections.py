@@ -59,8 +59,6 @@ class _Deadline:
     ``sending`` and ``responding``: seconds. ``end``: the time when both are over at the latest.
     """
 
-    _of_thread = threading.local()
-
     def __init__(self, sending: float, responding: float, end: float) -> None:
         self._sending, self._responding, self._end = sending, responding, end
         self._socket: socket.socket | None = None
@@ -68,21 +66,17 @@ class _Deadline:
         self._passed = False
         self._lock = threading.Lock()
 
-    @classmethod
-    def current(cls) -> "_Deadline | None":
-        """That of this thread's request."""
-        return getattr(cls._of_thread, "deadline", None)
-
     def __enter__(self) -> Self:
-        self._of_thread.deadline = self
+        _of_thread.deadline = self
         self._start(self._sending)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._of_thread.deadline = None
-        self._stop()
+        _of_thread.deadline = None
+        if self._timer is not None:
+            self._timer.cancel()
         with self._lock:
             self._socket = None
         if self._passed and (error is None or isinstance(error, Exception)):
@@ -98,7 +92,8 @@ class _Deadline:
 
     def sent(self) -> None:
         """The request is sent: the rest of the time is for the response."""
-        self._stop()
+        if self._timer is not None:
+            self._timer.cancel()
         self._start(self._responding)
 
     def _start(self, seconds: float) -> None:
@@ -107,10 +102,6 @@ class _Deadline:
             self._timer = threading.Timer(max(0.0, seconds), self._pass)
             self._timer.daemon = True
             self._timer.start()
-
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
     def _pass(self) -> None:
         with self._lock:
@@ -123,27 +114,33 @@ class _Deadline:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # not TLS's own: another thread is in it
 
 
+class _OfThread(threading.local):
+    """A thread's own."""
+
+    deadline: _Deadline | None = None  # of the request that it makes
+
+
+_of_thread = _OfThread()
+
+
 class _PlainConnection(HTTPConnection):
     """Tells the deadline which socket it uses, and when the request is sent."""
 
     def connect(self) -> None:
         super().connect()
-        _tell(self)
+        if _of_thread.deadline:
+            _of_thread.deadline.use(self)
 
     def request(self, *args: Any, **kwargs: Any) -> None:
-        _tell(self)
+        if _of_thread.deadline:
+            _of_thread.deadline.use(self)
         super().request(*args, **kwargs)
 
     def getresponse(self) -> Any:
-        if deadline := _Deadline.current():
-            deadline.sent()
+        if _of_thread.deadline:
+            _of_thread.deadline.sent()
         return super().getresponse()
 
 
 class _TlsConnection(_PlainConnection, HTTPSConnection):
     """The same with TLS."""
-
-
-def _tell(connection: HTTPConnection) -> None:
-    if deadline := _Deadline.current():
-        deadline.use(connection)
