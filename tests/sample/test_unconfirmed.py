@@ -32,8 +32,15 @@ class Scene:
         with Visitor(self.service.app_url) as visitor:
             visitor.ask("POST", "/api/session/visits")
             self.objects.clear()
+            visitor.put("first", b"")  # so that a listing asks the store
+            self.wait_for_the_store(visitor)
+            visitor.ask("DELETE", file_path("first"))
             yield visitor
             self.objects.clear()
+
+    def wait_for_the_store(self, visitor: Visitor) -> None:
+        """Until its breaker lets requests through again."""
+        wait_until("a listing", lambda: visitor.get("/api/files").status == 200)
 
     @contextlib.contextmanager
     def meanwhile(self, visitor: Visitor, method: str, body: bytes = b"") -> Iterator[list[Answer]]:
@@ -72,6 +79,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 def used_and_real(visitor: Visitor) -> tuple[int, int, int, int]:
     """Files and bytes as the account has them, then as they are."""
+    wait_until("a listing", lambda: visitor.get("/api/files").status == 200)  # the store's breaker may be open
     page = visitor.get("/api/files?limit=1000").json
     sizes = [entry["size"] for entry in page["files"]]
     return page["usage"]["files"], page["usage"]["bytes"], len(sizes), sum(sizes)
@@ -88,7 +96,10 @@ def test_an_upload_that_was_not_confirmed_says_that_it_may_have_been_stored(hast
     with hasty.visitor() as visitor:
         hasty.objects.fault("upload.multipart", "lost", times=-1)
         hasty.objects.fault("objects.get", "status", times=-1)
-        answers = [visitor.put(f"f{number}", b"x", if_none_match="*") for number in range(7)]
+        answers = []
+        for number in range(7):
+            hasty.wait_for_the_store(visitor)  # its breaker has opened
+            answers.append(visitor.put(f"f{number}", b"x", if_none_match="*"))
         assert [answer.status for answer in answers] == [503] * 3 + [507] * 4
         for answer in answers[:3]:
             assert answer.kind == "may-have-been-stored"
