@@ -19,8 +19,9 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]*)[ \t]*(?=\r\n)", re.I
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
 _USUAL = b" HTTP/1.1\r\n"
 _MATTERS = re.compile(rb"\r\n(?:content-length|expect):", re.IGNORECASE)
-_HTTP_1_0 = re.compile(rb"[^\r\n]* HTTP/1\.0\r\n")
-_LATER_MINOR_VERSION = re.compile(rb"\A([^\r\n]* HTTP/1)\.[2-9](?=\r\n)")
+# RFC 9112 §2.2: an empty line before the request is passed over, as gunicorn does.
+_HTTP_1_0 = re.compile(rb"(?:\r\n)?[^\r\n]* HTTP/1\.0\r\n")
+_LATER_MINOR_VERSION = re.compile(rb"\A((?:\r\n)?[^\r\n]* HTTP/1)\.[2-9](?=\r\n)")
 
 
 class VisitorConnection:
@@ -103,11 +104,11 @@ class VisitorConnection:
         match = _LENGTH.search(head)
         length = int(match[1][:18] or b"0") if match else None  # no limit has more digits
         body = length if length is not None and length <= SMALL_BODY else 0
-        has_arrived = len(self._received) >= size + body
+        has_arrived = body == length and len(self._received) >= size + body
         if _EXPECT.search(head) and not _HTTP_1_0.match(head):  # RFC 9110 §10.1.1
             # Sent here, so that no client is asked for a body that will be refused for its length.
             head = _EXPECT.sub(b"", head)
-            if length is None or (length <= self._max_body and not (body and has_arrived)):
+            if length is None or (length <= self._max_body and not has_arrived):
                 with contextlib.suppress(OSError):
                     self.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         # RFC 9110 §6.2: the response has the highest version that the server knows. gunicorn repeats the client's.

@@ -103,9 +103,13 @@ def test_a_length_may_begin_with_zeros(client: RawClient) -> None:
     assert client.answer().json["size"] == 5
 
 
-def test_a_newer_client_is_answered_in_the_version_that_is_spoken_here(client: RawClient) -> None:
-    """RFC 9110 §6.2: the answer has the highest version that the server conforms to, and not the client's."""
-    client.send(b"GET /api/instance HTTP/1.9\r\nHost: a\r\nConnection: close\r\n\r\n")
+@pytest.mark.parametrize("before", [b"", b"\r\n"], ids=["", "after an empty line"])
+def test_a_newer_client_is_answered_in_the_version_that_is_spoken_here(client: RawClient, before: bytes) -> None:
+    """RFC 9110 §6.2: the answer has the highest version that the server conforms to, and not the client's.
+
+    RFC 9112 §2.2: an empty line before the request is passed over.
+    """
+    client.send(before + b"GET /api/instance HTTP/1.9\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert client.wait_for_close().startswith(b"HTTP/1.1 200 OK\r\n")
 
 
@@ -190,9 +194,15 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(client: RawClient
     assert client.wait_for_close() == b""
 
 
-def test_an_old_clients_expectation_is_passed_over(service: Service, client: RawClient) -> None:
+def test_nothing_is_asked_for_where_the_body_is_empty(client: RawClient) -> None:
+    client.send(head("PUT", path_of("empty"), "Content-Length: 0", "Expect: 100-continue"))
+    assert client.answer().status == 201
+
+
+@pytest.mark.parametrize("before", [b"", b"\r\n"], ids=["", "after an empty line"])
+def test_an_old_clients_expectation_is_passed_over(service: Service, client: RawClient, before: bytes) -> None:
     """RFC 9110 §10.1.1: no 100 to an HTTP/1.0 client."""
-    client.send(b"PUT /session HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 15\r\n")
+    client.send(before + b"PUT /session HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 15\r\n")
     client.send(b"Expect: 100-continue\r\n\r\n")
     with Visitor(service.app_url) as other:
         assert other.get("/health").status == 200  # so the head, which came before, was read
