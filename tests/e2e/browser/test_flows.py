@@ -280,7 +280,7 @@ def test_the_problem_document_is_told(visitor: Visit, file: MakeFile) -> None:
     upload(page, file("line\nbreak.txt"))
     expect(page.locator("#uploads")).to_contain_text("A file's name must not contain control characters.")
     sign_in(page, " ")
-    expect(page.locator("#session-trouble")).to_contain_text("A name has 1 to 100 characters")
+    expect(page.locator("#session-trouble")).to_contain_text("A name must have 1 to 100 characters")
 
 
 def test_a_long_list_comes_page_by_page(visitor: Visit) -> None:
