@@ -18,6 +18,7 @@ from bench.machine import cores, on_core
 from service.logs.context import OwnFields, RequestIds, current_request
 from service.logs.formatter import SafeJsonFormatter
 from service.logs.stdout_handler import LineHandler
+from tests.support.processes import stop
 
 RECORDS = 10_000
 # What ours says of every record, from the attributes that stock parts know.
@@ -142,4 +143,4 @@ def _pipe() -> Iterator[int]:
         yield write
     finally:
         os.close(write)
-        reader.wait()
+        stop(reader)  # our handler has opened the pipe once more, so it does not end by itself
