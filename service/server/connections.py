@@ -36,7 +36,7 @@ class ConnectionSet:
     ) -> None:
         """``start`` is called with a connection whose request is complete; ``finish`` is to be called after it."""
         self.selector: selectors.BaseSelector
-        self.waiting: dict[VisitorConnection, Callable[[VisitorConnection], None]] = {}  # longest first
+        self.waiting: dict[VisitorConnection, Callable[[VisitorConnection], None]] = {}  # see make_room for the order
         self.working: set[VisitorConnection] = set()  # in a thread, or waiting for one
         self._listeners = listeners
         self._settings = settings
@@ -116,9 +116,21 @@ class ConnectionSet:
         return True
 
     def make_room(self, most: int) -> None:
-        """Close connections that wait, longest first, until there are at most so many, working ones included."""
+        """Close connections that wait, until there are at most so many, working ones included.
+
+        First the one whose last request ended, or whose next one began, longest ago.
+        """
         while self.waiting and len(self.waiting) + len(self.working) > most:
-            self._close(next(iter(self.waiting)))
+            conn = next(iter(self.waiting))
+            if conn.began is None and self.waiting[conn] == self._read:
+                self._read(conn)  # its next request may have arrived: an idle connection is closed, not that
+            if next(iter(self.waiting), None) is conn:
+                self._close(conn)
+
+    def close_waiting(self) -> None:
+        """Close all connections but those that are working."""
+        for conn in list(self.waiting):
+            self._close(conn)
 
     def _expect_request(self, conn: VisitorConnection, seconds: float) -> None:
         conn.socket.setblocking(False)
@@ -130,11 +142,14 @@ class ConnectionSet:
             self._wait(conn, self._read)
 
     def _read(self, conn: VisitorConnection) -> None:
+        was_idle = conn.began is None
         if conn.receive():
             self._forget(conn)
             self._take(conn)
-        else:
-            self._limit_head(conn)
+            return
+        if was_idle and conn.began is not None:
+            self.waiting[conn] = self.waiting.pop(conn)  # now the last one to be closed to make room
+        self._limit_head(conn)
 
     def _limit_head(self, conn: VisitorConnection) -> None:
         """Once its first byte has arrived, a request must be complete within HEAD_TIMEOUT."""

@@ -134,6 +134,31 @@ def test_a_connection_that_makes_room_may_speak_at_that_moment(tmp_path: Path) -
         assert service.workers == [worker]
 
 
+def test_a_request_on_its_way_is_not_lost_where_room_is_made(tmp_path: Path) -> None:
+    """The longest idle connections have sent a request that the worker has not seen yet, whole or in part, when new
+    visitors come: others are closed."""
+    request = head("POST", "/visits")
+    with running_service(tmp_path, MAX_CONNECTIONS="20") as service, contextlib.ExitStack() as stack:
+        old = [stack.enter_context(RawClient(service.app_url)) for _ in range(20)]
+        for client in old:
+            client.send(request)
+            assert client.answer().status == 200
+        (worker,) = service.workers
+        freeze(worker)
+        new = [stack.enter_context(RawClient(service.app_url)) for _ in range(5)]
+        for client in old[:5]:
+            client.send(request)
+        for client in old[5:10]:
+            client.send(request[:20])
+        os.kill(worker, signal.SIGCONT)
+        for client in new:
+            client.send(request)
+        assert [client.answer().status for client in (*old[:5], *new)] == [200] * 10
+        for client in old[5:10]:
+            client.send(request[20:])
+        assert [client.answer().status for client in old[5:10]] == [200] * 5
+
+
 def test_more_connections_than_the_system_allows_make_room_too(tmp_path: Path) -> None:
     """The worker has no file descriptor left, and lives on."""
     with running_service(tmp_path, HEAD_TIMEOUT="300s") as service:
