@@ -79,6 +79,7 @@ class Settings:
     head_timeout: float = setting(parse.duration(0.1, 300), "10s", "The longest that a client may take to send a request head and a small body.")
     io_timeout: float = setting(parse.duration(0.1, 300), "30s", "The longest that a transfer may go without a byte.")
     min_transfer_rate: int = setting(parse.size(0, 2**30), "1KiB", "The slowest transfer that is served, in bytes a second, after `IO_TIMEOUT` has passed; for the object store, after `STORAGE_TIMEOUT`.")
+    queue_timeout: float = setting(parse.duration(0.05, 300), "1s", "How long requests may queue for a thread. After that, until the queue has been empty once, each one that has waited for a quarter of this time is refused with 503.")
     max_connections: int = setting(parse.integer(10, 100_000), "1000", "The most open connections to the app listener, for each worker process.")
 
     # Listeners

@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER = {"Retry-After": "1"}
 
-# The ``type`` of a problem document points into the API's description, where these are found. A module that reports
-# kinds of its own adds them there (OpenApi.add).
-KIND_POINTER = "/openapi.json#/components/x-problems/"
+# A module that reports kinds of its own adds them to the API's description (OpenApi.add).
 KINDS = {
     "bad-digest": "Content-Digest is malformed.",
     "bad-host": "The Host header is missing or malformed.",
@@ -105,7 +103,7 @@ def error_response(error: Exception) -> Response:
         body = render_template("error.html", title=title, error=problem, request_id=request_id)
         response = Response(body, problem.status, content_type="text/html; charset=utf-8")
     else:
-        kind = f"{KIND_POINTER}{problem.kind}" if problem.kind else "about:blank"
+        kind = f"{problem_details.KIND_POINTER}{problem.kind}" if problem.kind else "about:blank"
         document = problem_details.problem(
             problem.status, problem.detail, kind=kind, instance=request.path, request_id=request_id
         )

@@ -7,7 +7,8 @@ import json
 from http import HTTPStatus
 
 CONTENT_TYPE = "application/problem+json"
-
+# The ``type`` of a problem document points into the API's description, where the service's own kinds are found.
+KIND_POINTER = "/openapi.json#/components/x-problems/"
 
 # https://www.iana.org/assignments/http-status-codes; Python before 3.13 has older phrases.
 _RENAMED = {

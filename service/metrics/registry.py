@@ -51,6 +51,11 @@ class Metrics:
         self.transfers_busy = Gauge(
             "server_transfers_busy", "Those that are taken.", multiprocess_mode="livesum", registry=registry
         )
+        self.requests_refused = Counter(
+            "server_requests_refused",
+            "Requests refused with 503, because no thread was free in time.",
+            registry=registry,
+        )
         self._operations = Histogram(
             "dependency_operation_duration_seconds",
             "Duration of operations on stores.",

@@ -5,11 +5,12 @@ A request, from the socket to the response:
 1. ``connections.py``: the main thread accepts the connection, and a selector waits for its request. A head or small
    body that is not complete within HEAD_TIMEOUT is cut off here (``close_late``).
 2. ``request_reader.py``: what has arrived is collected until the request head, and a small body, are complete.
-3. ``worker.py``: the connection takes a thread. gunicorn parses the request head, the application is called, and
+3. ``request_queue.py``: the request waits for a thread. More than can be served are refused (``worker.py``).
+4. ``worker.py``: a thread takes the request. gunicorn parses the request head, the application is called, and
    gunicorn writes its response. ``error_responses.py`` has the responses to requests that the application never sees.
-4. ``client_socket.py``: every read and write has a time-out and a least rate. A larger body that arrives too slowly is
+5. ``client_socket.py``: every read and write has a time-out and a least rate. A larger body that arrives too slowly is
    cut off here.
-5. ``connections.py``: the connection waits in the selector for its next request, or until the client closes it.
+6. ``connections.py``: the connection waits in the selector for its next request, or until the client closes it.
 
 From SIGTERM to the exit:
 

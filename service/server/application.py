@@ -98,6 +98,11 @@ class ServerApplication(BaseApplication):  # type: ignore[misc] # of gunicorn
         """The requests of this worker, oldest first."""
         return self._parts.in_flight.requests() if self._parts else []
 
+    def count_refused(self, requests: int) -> None:
+        """So many requests were refused, because none of this worker's threads was free for them."""
+        if self._parts:
+            self._parts.metrics.requests_refused.inc(requests)
+
     def _post_worker_init(self, _worker: HttpWorker) -> None:
         from service.ops.listener import OpsServer  # noqa: PLC0415 -- as above
 

@@ -7,6 +7,7 @@ from gunicorn.http import errors  # type: ignore[import-untyped] # gunicorn ship
 
 from service.http import problem_details
 
+_CLOSE = "Connection: close"
 _REASONS = {
     errors.LimitRequestLine: (414, "The request's first line is too long."),
     errors.ExpectationFailed: (417, "The only known expectation is 100-continue."),
@@ -21,12 +22,23 @@ def reason(error: errors.ParseException) -> tuple[int, str]:
     return _REASONS.get(type(error), (400, "The request is not valid HTTP."))
 
 
+def send_busy(client: socket.socket, *, is_kept: bool) -> None:
+    """Refuse a request because there are too many. ``is_kept``: the connection can take another one."""
+    body = problem_details.problem(
+        503, "There are more requests than can be served. Please try again.", kind=f"{problem_details.KIND_POINTER}busy"
+    )
+    _send(client, 503, body, "Retry-After: 1", *(() if is_kept else (_CLOSE,)))
+
+
 def send(client: socket.socket, status: int, detail: str) -> None:
-    """Write the response to a socket. Nothing is raised where the client has gone."""
-    body = problem_details.problem(status, detail)
+    """Write the last response to a socket. Nothing is raised where the client has gone."""
+    _send(client, status, problem_details.problem(status, detail), _CLOSE)
+
+
+def _send(client: socket.socket, status: int, body: bytes, *headers: str) -> None:
     fields = (
         f"HTTP/1.1 {status} {problem_details.title(status)}",
-        "Connection: close",
+        *headers,
         f"Content-Type: {problem_details.CONTENT_TYPE}",
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",

@@ -22,6 +22,8 @@ _MATTERS = re.compile(rb"\r\n(?:content-length|expect):", re.IGNORECASE)
 # RFC 9112 §2.2: an empty line before the request is passed over, as gunicorn does.
 _HTTP_1_0 = re.compile(rb"(?:\r\n)?[^\r\n]* HTTP/1\.0\r\n")
 _LATER_MINOR_VERSION = re.compile(rb"\A((?:\r\n)?[^\r\n]* HTTP/1)\.[2-9](?=\r\n)")
+# In a request head without these there is no body, and no wish to close, however it is read.
+_MAY_BE_LAST = re.compile(rb"content-length|transfer-encoding|close|(?<!\r)\n|\r(?!\n)", re.IGNORECASE)
 
 
 class VisitorConnection:
@@ -72,6 +74,15 @@ class VisitorConnection:
             raise self._refusal
         self._parser = RequestParser(cfg, self, self.address)
         return next(self._parser)
+
+    def skip_request(self) -> bool:
+        """Pass over the request. Whether it is certain where it ends, so that the connection can take another."""
+        head = bytes(self._received[: self._needed])
+        is_plain = head.startswith(b"GET ") and head.endswith(_USUAL, 0, head.find(b"\r\n") + 2)
+        if not is_plain or _MAY_BE_LAST.search(head):
+            return False
+        del self._received[: self._needed]
+        return True
 
     def recv(self, size: int) -> bytes:
         """What was received already, even if it is more than ``size``; after that as socket's."""

@@ -23,6 +23,7 @@ from gunicorn.workers.base import Worker  # type: ignore[import-untyped] # as ab
 
 from service.server import error_responses
 from service.server.connections import ConnectionSet
+from service.server.request_queue import RequestQueue
 from service.server.request_reader import RequestInput
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.5  # seconds between two looks at late connections and at the parent process
 IDLE_AT_END = 1.0  # seconds that idle connections stay open when the worker ends: a request may be on its way
+TURN = 0.001  # seconds that a thread computes while others wait for Python's lock; 5 ms is usual
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
 CLIENT_HAS_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
@@ -41,9 +43,14 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settings: Settings = self.app.settings
+        self._queue: RequestQueue[VisitorConnection] = RequestQueue(
+            self._settings.queue_timeout,
+            self._settings.max_connections // 2,  # the others are for clients whose request is on its way
+        )
         self._connections = ConnectionSet(self.sockets, self._settings, self._start)
         self._finished: queue.SimpleQueue[tuple[VisitorConnection, bool]] = queue.SimpleQueue()
         self._is_ending = False
+        self._refused = 0  # requests, since that was reported
 
     @property
     def has_requests(self) -> bool:
@@ -52,6 +59,8 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
 
     def run(self) -> None:
         """Serve until the worker must end."""
+        # This thread needs its turn for each step with a connection, and the ops listener for each of its own.
+        sys.setswitchinterval(TURN)
         self._connections.open()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connections.selector.register(self._wake, selectors.EVENT_READ, self._take_finished)
@@ -63,12 +72,14 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         looked = 0.0
         while not self._is_ending:
             self._connections.accept_while_there_is_room()
-            self._connections.wait_for_events(LOOK_EVERY)
+            self._connections.wait_for_events(min(LOOK_EVERY, self._queue.patience()))
+            self._refuse_late()
             if time.monotonic() - looked < LOOK_EVERY:
                 continue  # under load this loop turns thousands of times a second
             looked = time.monotonic()
             self.notify()
             self._connections.close_late()
+            self._report_refused()
             if os.getppid() != self.ppid:
                 break
         self._end()
@@ -80,10 +91,30 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
             os.eventfd_write(self._wake, 1)
 
     def _start(self, conn: "VisitorConnection") -> None:
-        self._executor.submit(self._serve, conn)
+        self._queue.put(conn)
+        self._executor.submit(self._serve_next)
 
-    def _serve(self, conn: "VisitorConnection") -> None:
-        """Called in a thread."""
+    def _refuse_late(self) -> None:
+        """Refuse what has waited too long for a thread."""
+        late = self._queue.late()
+        for conn in late:
+            conn.socket.setblocking(False)  # a response so small always fits into the system's buffer
+            is_kept = conn.skip_request() and not self.app.lifecycle.draining
+            error_responses.send_busy(conn.socket, is_kept=is_kept)
+            self._connections.finish(conn, self._settings.keep_alive if is_kept else None)
+        self._refused += len(late)
+
+    def _report_refused(self) -> None:
+        if self._refused:
+            self.log.warning("%d requests were refused: more arrive than can be served", self._refused)
+            self.app.count_refused(self._refused)
+            self._refused = 0
+
+    def _serve_next(self) -> None:
+        """Called in a thread, once for each request."""
+        conn = self._queue.take()
+        if conn is None:
+            return
         is_kept = False
         try:
             is_kept = self._handle(conn)
@@ -164,12 +195,14 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
             self._wait_at_end()
         if connections.working:
             self._cut()
-        connections.make_room(0)
+        connections.close_waiting()
+        self._report_refused()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _wait_at_end(self) -> None:
         self.notify()
         self._connections.wait_for_events(0.1)
+        self._refuse_late()
         self._connections.close_late()
 
     def _cut(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from openapi_spec_validator import validate
 
-from service.http.errors import KIND_POINTER
+from service.http.problem_details import KIND_POINTER
 from tests.support.edges import assert_guarded, assert_problem, find_nothing
 from tests.support.http import Visitor
 from tests.support.raw import RawClient, head

@@ -1,0 +1,58 @@
+"""Requests that have arrived and wait for a thread. More than can be served are refused, early.
+
+A peak is waited out. A queue that does not get empty for QUEUE_TIMEOUT is not a peak: from then on, until it has been
+empty once, a request waits for a quarter of that at most. Else each would be served when its client has given up, and
+the service would work at full load for nobody. docs/decisions/0017-refuse-early.md
+"""
+
+import math
+import threading
+import time
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")  # what stands for a request
+
+BRIEFLY = 1 / 4  # of QUEUE_TIMEOUT
+
+
+class RequestQueue(Generic[T]):
+    """First in, first out. ``put`` and ``late`` are for the main thread, ``take`` for the request threads."""
+
+    def __init__(self, timeout: float, most: int) -> None:
+        """``timeout`` is QUEUE_TIMEOUT in seconds. ``most``: requests that may wait at once."""
+        self._timeout, self._briefly = timeout, timeout * BRIEFLY
+        self._most = most
+        self._waiting: deque[tuple[float, T]] = deque()  # with the time when each came (monotonic)
+        self._since = math.inf  # monotonic: the queue has not been empty
+        self._lock = threading.Lock()
+
+    def put(self, conn: T) -> None:
+        """A request waits from now on."""
+        now = time.monotonic()
+        with self._lock:
+            if not self._waiting:
+                self._since = now
+            self._waiting.append((now, conn))
+
+    def take(self) -> T | None:
+        """The request that has waited longest; None where it was refused meanwhile."""
+        with self._lock:
+            return self._waiting.popleft()[1] if self._waiting else None
+
+    def late(self) -> list[T]:
+        """Take out the requests that have waited too long, or longest where there are too many."""
+        found = []
+        now = time.monotonic()
+        with self._lock:
+            while self._waiting and (len(self._waiting) > self._most or self._due() <= now):
+                found.append(self._waiting.popleft()[1])
+        return found
+
+    def patience(self) -> float:
+        """Seconds until a request has waited too long; inf where none waits."""
+        with self._lock:
+            return max(0.0, self._due() - time.monotonic()) if self._waiting else math.inf
+
+    def _due(self) -> float:
+        return max(self._since + self._timeout, self._waiting[0][0] + self._briefly)
