@@ -34,6 +34,11 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc] # of gunicorn
         self._lifecycle, self._delay = lifecycle, delay
         super().__init__(app)
 
+    def init_signals(self) -> None:
+        """gunicorn sets its handlers. SIGALRM would end the process, so it gets one at once, too."""
+        super().init_signals()
+        signal.signal(signal.SIGALRM, self.signal)
+
     def handle_sigterm(self) -> None:
         """Begin the delay; the second time, or where there is none, end."""
         if self._lifecycle.draining or not self._delay:
@@ -41,7 +46,6 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc] # of gunicorn
         self._lifecycle.drain()
         log.info("draining: not ready, requests are served for another %.1f s", self._delay)
         # gunicorn's main loop goes on meanwhile, and replaces workers that die: requests still arrive.
-        signal.signal(signal.SIGALRM, self.signal)
         signal.setitimer(signal.ITIMER_REAL, self._delay)
 
     def handle_sigint(self) -> None:
@@ -50,7 +54,12 @@ class DrainingArbiter(Arbiter):  # type: ignore[misc] # of gunicorn
         self._lifecycle.drain()
         raise StopIteration  # gunicorn's main loop ends, and calls stop()
 
-    handle_sigalrm = handle_sigint  # the delay is over
+    def handle_sigalrm(self) -> None:
+        """The delay is over, if it was our timer, and not a signal from outside."""
+        if not self._lifecycle.draining or signal.getitimer(signal.ITIMER_REAL)[0]:
+            log.info("SIGALRM is passed over: no delay is over")
+        else:
+            self.handle_sigint()
 
     def handle_sigquit(self) -> None:
         """End at once: requests in flight are cut. In the delay: end the delay."""

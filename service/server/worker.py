@@ -34,6 +34,8 @@ LOOK_EVERY = 0.5  # seconds between two looks at late connections and at the par
 IDLE_AT_END = 1.0  # seconds that idle connections stay open when the worker ends: a request may be on its way
 TURN = 0.001  # seconds that a thread computes while others wait for Python's lock; 5 ms is usual
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
+# A terminal sends some of them to the whole process group. The parent handles SIGINT, and passes over the others.
+PARENTS_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 CLIENT_HAS_GONE = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 
 
@@ -67,7 +69,8 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         self._executor = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="request")
         signal.signal(signal.SIGTERM, self._handle_sigterm)
         signal.signal(signal.SIGQUIT, lambda *_: sys.exit(0))
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles a terminal's Ctrl-C
+        for number in PARENTS_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         self._is_ending = self.app.lifecycle.ending  # SIGTERM may have arrived before there was a handler for it
         looked = 0.0
         while not self._is_ending:

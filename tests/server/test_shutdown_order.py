@@ -161,3 +161,38 @@ def test_signals_that_have_no_meaning_here_change_nothing(tmp_path: Path) -> Non
         assert service.workers == before
         with Visitor(service.app_url) as visitor:
             assert visitor.get("/api/instance").status == 200
+
+
+def test_only_the_service_s_own_alarm_ends_the_delay(tmp_path: Path) -> None:
+    """SIGALRM from outside changes nothing, in the parent process and in a worker, before SIGTERM and after it."""
+    with running_service(tmp_path, SHUTDOWN_DELAY="300s") as service:
+        before = service.workers
+        for pid in (service.process.pid, *before):
+            os.kill(pid, signal.SIGALRM)
+        service.wait_for(partial(says, "SIGALRM is passed over: no delay is over"))
+        with Visitor(service.app_url) as visitor:
+            assert visitor.get("/ready").status == 200
+        service.process.terminate()
+        service.wait_for(lambda r: r["message"].startswith("draining"))
+        passed_over = service.stdout.count(b"SIGALRM is passed over")
+        service.process.send_signal(signal.SIGALRM)
+        wait_until("the second alarm", lambda: service.stdout.count(b"SIGALRM is passed over") > passed_over)
+        with Visitor(service.app_url) as visitor:
+            assert visitor.get("/api/instance").status == 200
+        assert service.workers == before
+        service.process.terminate()
+        assert service.process.wait(20) == 0
+
+
+def test_a_signal_that_the_parent_passes_over_ends_no_worker_either(tmp_path: Path) -> None:
+    """As a terminal that is closed sends SIGHUP to the whole group."""
+    with running_service(tmp_path) as service:
+        upload = begin_upload(service, "a", 200_000, b"x" * 100_000)
+        wait_until("the upload in flight", lambda: in_flight(service) >= 1)
+        before = service.workers
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGWINCH):
+            os.kill(before[0], number)
+        upload.sendall(b"x" * 100_000)
+        assert answer(upload).status == 201
+        upload.close()
+        assert service.workers == before
