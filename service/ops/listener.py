@@ -10,6 +10,7 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 16  # where there are more, the oldest is closed; a legitimate scrape is never that slow
+PAUSE = 0.1  # seconds after an accept that failed: the error may last, and the thread would turn at full speed
 TIMEOUT = 5  # seconds without a byte
 
 OpsResponse = tuple[int, str, bytes]  # status, Content-Type, body
@@ -52,6 +54,16 @@ class OpsServer(socketserver.ThreadingTCPServer):
         """Serve from now on, until the process ends."""
         threading.Thread(target=self.serve_forever, name="ops", daemon=True).start()
 
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """As socketserver's."""
+        try:
+            return super().get_request()
+        except BlockingIOError:  # another worker has taken it
+            raise
+        except OSError:
+            time.sleep(PAUSE)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start a connection's thread, after closing the oldest connection if there are too many."""
         with self._lock:
@@ -62,7 +74,10 @@ class OpsServer(socketserver.ThreadingTCPServer):
         if oldest is not None:
             with contextlib.suppress(OSError):  # it may be closed already
                 oldest.shutdown(socket.SHUT_RDWR)
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the system allows no more threads; without a response, it would end the instance
+            self.process_request_thread(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         """A connection is over."""

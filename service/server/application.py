@@ -14,6 +14,7 @@ from service.lifecycle import Lifecycle
 from service.metrics.multiprocess import prepare_multiprocess
 from service.ops.in_flight import RequestInFlight
 from service.server.arbiter import DrainingArbiter
+from service.server.connections import BACKLOG
 from service.server.logger import GunicornLogger
 from service.server.worker import HttpWorker
 from service.settings import Settings
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 2048  # connections that the system holds until they are accepted
 CANNOT_SET_UP = 3  # gunicorn ends with a worker that has this exit code, and with the same: a restart would not help
 KILL_AFTER = 3.0  # seconds after SHUTDOWN_GRACE for a worker's last log records
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 -- gunicorn makes an unforeseeable name in it

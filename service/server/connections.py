@@ -10,26 +10,28 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from service.server import error_responses
 from service.server.client_socket import ClientSocket
 from service.server.request_reader import READ, VisitorConnection
 from service.settings import Settings
 
+ACCEPT_PAUSE = 0.1  # seconds at least without another try, after an accept that failed
+BACKLOG = 2048  # connections that the system holds until they are accepted
 LINGER = 2.0  # seconds in which the client may close its side after us (RFC 9112 §9.6)
 SPARE = 32  # file descriptors for files and stores, where the system has too few
 
 _TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_LOST_BEFORE_ACCEPT = frozenset({  # accept(2): errors of the connection, which are passed over
-    errno.ECONNABORTED, errno.ENETDOWN, errno.EPROTO, errno.ENOPROTOOPT, errno.EHOSTDOWN, errno.ENONET,
-    errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH, errno.EPERM,
-})  # fmt: skip
 
 log = logging.getLogger(__name__)
 
 
 class ConnectionSet:
-    """Accepts connections, waits for their requests, and closes them."""
+    """Accepts connections, waits for their requests, and closes them.
+
+    What the system refuses for a connection ends that connection, and nothing else.
+    """
 
     def __init__(
         self, listeners: Sequence[socket.socket], settings: Settings, start: Callable[[VisitorConnection], object]
@@ -42,7 +44,9 @@ class ConnectionSet:
         self._settings = settings
         self._start_request = start
         self._most = settings.max_connections
-        self._is_accepting = False
+        self._watched: set[socket.socket] = set()  # the listeners that are in the selector
+        self._accept_error: int | None = None  # the errno of the last accept
+        self._accept_after = 0.0  # monotonic: not before that
 
     def open(self) -> None:
         """Call this first, in the worker's process: a selector must not be shared with the parent."""
@@ -55,33 +59,32 @@ class ConnectionSet:
 
     def accept_while_there_is_room(self) -> None:
         """Leave new connections in the backlog while so many are working that none can be closed for a new one."""
-        has_room = len(self.working) < self._most
-        if has_room == self._is_accepting:
-            return
-        self._is_accepting = has_room
+        has_room = len(self.working) < self._most and time.monotonic() >= self._accept_after
         for listener in self._listeners:
+            if has_room == (listener in self._watched):
+                continue
             if has_room:
-                self.selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
+                self._watch(listener)
             else:
-                self.selector.unregister(listener)
+                self._unwatch(listener)
 
     def take_backlog(self) -> None:
         """Accept all connections that the system has in its backlogs, and no more after that."""
         for listener in self._listeners:
-            while self._accept(listener):
-                pass
-            if self._is_accepting:
-                self.selector.unregister(listener)
+            for _ in range(BACKLOG):  # not for ever: an error may last
+                if not self._accept(listener):
+                    break
+            if listener in self._watched:
+                self._unwatch(listener)
             listener.close()
 
     def finish(self, conn: VisitorConnection, keep_alive: float | None) -> None:
         """A request is over. The connection waits ``keep_alive`` seconds for the next one; None: it ends."""
         self.working.discard(conn)
         if keep_alive is None:
-            self._linger(conn)
+            self._try(self._linger, conn)
         else:
-            conn.start_over()
-            self._expect_request(conn, keep_alive)
+            self._try(self._expect_next_request, conn, keep_alive)
 
     def close_late(self) -> None:
         """Close connections that are past their deadline."""
@@ -90,30 +93,65 @@ class ConnectionSet:
             if conn.began is not None and self.waiting[conn] == self._read:
                 self._forget(conn)
                 error_responses.send(conn.socket, 408, "The request took too long to arrive.")
-                self._linger(conn)
+                self._try(self._linger, conn)
             else:
                 self._close(conn)
 
+    def _try(self, step: Callable[..., None], conn: VisitorConnection, *more: Any) -> None:
+        """Take a step with a connection. An error ends the connection, and not the worker with all the others."""
+        try:
+            step(conn, *more)
+        except Exception as error:
+            log.warning("a connection was closed: %s", error, exc_info=not isinstance(error, OSError))
+            self.working.discard(conn)
+            if conn in self.waiting:
+                self._forget(conn)
+            conn.socket.close()
+
+    def _watch(self, listener: socket.socket) -> None:
+        try:
+            self.selector.register(listener, selectors.EVENT_READ, partial(self._accept, listener))
+        except OSError as error:
+            self._pause(error)
+        else:
+            self._watched.add(listener)
+
+    def _unwatch(self, listener: socket.socket) -> None:
+        self._watched.discard(listener)
+        self.selector.unregister(listener)
+
     def _accept(self, listener: socket.socket) -> bool:
-        """Take one connection from the backlog; False where there is none."""
+        """Take one connection from the backlog. False where there is none."""
         try:
             plain, address = listener.accept()
-        except OSError as error:
-            if error.errno in _TOO_MANY:
-                self._most = max(1, len(self.waiting) + len(self.working) - SPARE)
-                log.warning("%s: from now on at most %d connections are kept open", error.strerror, self._most)
-                self.make_room(self._most)
-            elif error.errno in _LOST_BEFORE_ACCEPT:
-                return True
-            elif error.errno != errno.EAGAIN:  # another worker has taken it
-                raise
+        except BlockingIOError:  # another worker has taken it
             return False
+        except OSError as error:
+            self._pause(error)
+            return True
+        self._accept_error = None
         self.make_room(self._most - 1)
-        client = ClientSocket(fileno=plain.detach())
-        client.make_room()
+        client = ClientSocket(plain.family, plain.type, plain.proto, plain.detach())
         conn = VisitorConnection(client, address, listener.getsockname(), max_body=self._settings.max_upload_bytes)
-        self._expect_request(conn, self._settings.head_timeout)
+        self._try(self._expect_first_request, conn)
         return True
+
+    def _pause(self, error: OSError) -> None:
+        """After an error, accept nothing for a moment: it may last, and the loop would turn at full speed.
+
+        accept(2) says of most errors that they are of one connection, and are to be passed over. But a firewall or a
+        security module may refuse each of them. Whatever it is, it must not cost the requests in flight.
+        """
+        if error.errno != self._accept_error:
+            log.warning("a connection can't be accepted: %s", error.strerror)
+        self._accept_error = error.errno
+        self._accept_after = time.monotonic() + ACCEPT_PAUSE
+        if error.errno in _TOO_MANY:
+            most = max(SPARE, len(self.waiting) + len(self.working) - SPARE)
+            if error.errno == errno.EMFILE and most < self._most:  # the others are of the whole system, and pass
+                self._most = most
+                log.warning("from now on at most %d connections are kept open", most)
+            self.make_room(most)
 
     def make_room(self, most: int) -> None:
         """Close connections that wait, until there are at most so many, working ones included.
@@ -131,6 +169,14 @@ class ConnectionSet:
         """Close all connections but those that are working."""
         for conn in list(self.waiting):
             self._close(conn)
+
+    def _expect_first_request(self, conn: VisitorConnection) -> None:
+        conn.socket.make_room()
+        self._expect_request(conn, self._settings.head_timeout)
+
+    def _expect_next_request(self, conn: VisitorConnection, seconds: float) -> None:
+        conn.start_over()
+        self._expect_request(conn, seconds)
 
     def _expect_request(self, conn: VisitorConnection, seconds: float) -> None:
         conn.socket.setblocking(False)
@@ -206,7 +252,7 @@ class ConnectionSet:
 
     def _call(self, conn: VisitorConnection, then: Callable[[VisitorConnection], None]) -> None:
         if self.waiting.get(conn) == then:  # else another event of the same round has closed it to make room
-            then(conn)
+            self._try(then, conn)
 
     def _forget(self, conn: VisitorConnection) -> None:
         del self.waiting[conn]

@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         self._connections.open()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connections.selector.register(self._wake, selectors.EVENT_READ, self._take_finished)
-        self._executor = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="request")
+        self._executor = self._start_threads()
         signal.signal(signal.SIGTERM, self._handle_sigterm)
         signal.signal(signal.SIGQUIT, lambda *_: sys.exit(0))
         for number in PARENTS_SIGNALS:
@@ -86,6 +87,26 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
             if os.getppid() != self.ppid:
                 break
         self._end()
+
+    def notify(self) -> None:
+        """Tell the parent that this worker lives. It waits for more than one, so an error costs nothing."""
+        with contextlib.suppress(OSError):
+            super().notify()
+
+    def _start_threads(self) -> ThreadPoolExecutor:
+        """The request threads, all started now: a limit on threads must not be found by a request."""
+        executor = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="request")
+        all_started = threading.Event()
+        try:
+            for _ in range(self._settings.threads):
+                executor.submit(all_started.wait)  # so that no thread is free for the next one
+        except RuntimeError as error:
+            # Not fewer: bulkheads and readiness count on so many. The parent process tries again with another worker.
+            self.log.critical("can't start THREADS=%d threads: %s; raise the limit", self._settings.threads, error)
+            sys.exit(1)
+        finally:
+            all_started.set()
+        return executor
 
     def _handle_sigterm(self, *_: object) -> None:
         """End, if the parent has decided it. It also handles a SIGTERM to the whole process group."""

@@ -5,6 +5,7 @@ The deadline belongs to the thread, so that it reaches the sockets through the c
 """
 
 import contextlib
+import errno
 import logging
 import math
 import select
@@ -144,12 +145,14 @@ def _look_up(host: str, port: int) -> list[_Address]:
             looked_up.set_exception(error)
 
     known = _known.get((host, port))
-    threading.Thread(target=look_up, name="look-up", daemon=True).start()
     failure: OSError
     try:
+        threading.Thread(target=look_up, name="look-up", daemon=True).start()
         return looked_up.result(min(remaining(), LONGEST) / (2 if known else 1))
     except TimeoutError:
         failure = TimeoutError(f"looking up {host} timed out")
+    except RuntimeError as error:  # the system allows no more threads
+        failure = OSError(errno.EAGAIN, f"{error}")
     except OSError as error:
         failure = error
     if known is None:

@@ -1,6 +1,10 @@
 """The ops listener answers the platform whatever visitors do, and the app listener tells visitors nothing of it."""
 
 import contextlib
+import os
+import resource
+import select
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +52,8 @@ def test_the_platform_is_answered_while_every_thread_is_busy(tmp_path: Path) -> 
 
 def test_slow_clients_do_not_keep_a_scrape_out(service: Service) -> None:
     """Nor do they cost more than a few threads: the oldest has to go."""
+    with Visitor(service.app_url) as visitor:
+        assert visitor.get("/api/instance").status == 200  # so all request threads are there
     threads = Path(f"/proc/{service.workers[0]}/task")
     before = len(list(threads.iterdir()))
     with contextlib.ExitStack() as stack:
@@ -137,3 +143,24 @@ def test_the_platform_is_answered_during_the_drain(tmp_path: Path) -> None:
             upload.send(b"x" * (LARGE - 100_000))
             assert upload.answer().status == 201
         assert service.process.wait(30) == 0
+
+
+def test_an_accept_that_fails_is_not_tried_without_a_pause(tmp_path: Path) -> None:
+    """While the worker has no file descriptor left. The connection waits in the backlog."""
+    with running_service(tmp_path) as service:
+        (worker,) = service.workers
+        limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))
+        with RawClient(service.ops_url) as client:
+            client.send(head("GET", "/health"))
+            began, used = time.monotonic(), processor_time(worker)
+            assert not select.select([client.socket], [], [], 1)[0]
+            assert processor_time(worker) - used < (time.monotonic() - began) / 2
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+            assert client.answer().status == 200
+
+
+def processor_time(pid: int) -> float:
+    """Seconds that the process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
