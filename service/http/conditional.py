@@ -6,7 +6,9 @@ from datetime import datetime
 
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
-from werkzeug.http import parse_date, parse_etags, quote_etag
+from werkzeug.http import parse_date, quote_etag
+
+_TAG = re.compile(r'(?<![^ \t,])(?:W/)?"[^"]*"(?![^ \t,])')  # a member of a list (§8.8.3, §5.6.1)
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ def requested_range(headers: Headers, current: Representation) -> tuple[int, int
     # which can't be known here.
     if "If-Range" in headers and headers["If-Range"].strip(" \t") != current.etag:
         return None
-    range_of_bytes = r"bytes=[ \t]*([0-9]{0,4000})-([0-9]{0,4000})[ \t]*"  # Python's int takes 4300 digits
-    match = re.fullmatch(range_of_bytes, headers.get("Range", ""), re.ASCII | re.IGNORECASE)
-    if not match or not (match[1] or match[2]):
+    unit, _, listed = headers.get("Range", "").partition("=")
+    ranges = [stripped for each in listed.split(",") if (stripped := each.strip(" \t"))]  # §5.6.1.2: without empty ones
+    match = re.fullmatch(r"([0-9]{0,4000})-([0-9]{0,4000})", ranges[0]) if len(ranges) == 1 else None
+    if unit.lower() != "bytes" or not match or not (match[1] or match[2]):  # Python's int takes 4300 digits
         return None
     first, last = match[1], match[2]
     if first and last and int(last) < int(first):
@@ -86,11 +89,11 @@ def _listed(header: str, current: Representation | None, *, weak: bool) -> bool:
     """Whether ``*`` or one of the listed tags is the current one; weak tags count only where ``weak`` (§8.8.3.2)."""
     if current is None:
         return False
-    tags = parse_etags(header.strip(" \t"))
-    if tags.star_tag:
+    if header.strip(" \t") == "*":
         return True
-    # parse_etags takes a word without quotes for a tag, which it is not (§8.8.3).
-    return current.etag in header and (tags.contains_weak(current.tag) if weak else tags.contains(current.tag))
+    # Not by werkzeug's parse_etags, which takes a word without quotes for a tag.
+    tags = _TAG.findall(header)
+    return current.etag in tags or (weak and f"W/{current.etag}" in tags)
 
 
 def _date(header: str) -> datetime | None:

@@ -97,8 +97,9 @@ def error_response(error: Exception) -> Response:
         return make_response(error.get_response())
     problem = as_problem(error)
     request_id = request.environ.get("service.request_id", "")
-    accepted = request.accept_mimetypes.best_match([problem_details.CONTENT_TYPE, "application/json", "text/html"])
-    if accepted == "text/html":
+    types = (problem_details.CONTENT_TYPE, "application/json", "text/html")
+    # Not werkzeug's best_match, which takes "*/*" for a type that another range refuses with "q=0" (RFC 9110 §12.5.1).
+    if max(types, key=request.accept_mimetypes.quality) == "text/html":
         title = problem_details.title(problem.status)
         body = render_template("error.html", title=title, error=problem, request_id=request_id)
         response = Response(body, problem.status, content_type="text/html; charset=utf-8")

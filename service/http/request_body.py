@@ -49,7 +49,8 @@ def stream(*, length: int | None, limit: int) -> Iterator[bytes]:
     limit, 400 for a body that ends early or does not match its ``Content-Digest`` (RFC 9530), 408 when it comes too
     slowly. A malformed Content-Digest is a 400 at once, a body with a Content-Encoding a 415 (RFC 9110 §15.5.16).
     """
-    if request.headers.get("Content-Encoding", "identity").strip(" \t").lower() != "identity":
+    codings = {coding.strip(" \t").lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
+    if codings - {"", "identity"}:
         # The body is kept as it was sent, and its encoding is not.
         raise Problem(415, "Send the body without a Content-Encoding.", headers={"Accept-Encoding": "identity"})
     return _checked(request.environ, length, limit, _wanted_digests(request.headers.get("Content-Digest", "")))

@@ -5,12 +5,15 @@ import platform
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, PlatformCollector, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
 
 from service.metrics.multiprocess import STARTED, VARIABLE
 
@@ -35,6 +38,9 @@ class Exposition:
 
     def render(self, accept: str) -> tuple[str, bytes]:
         """``Content-Type`` and body. A header that makes no sense asks for Prometheus' text."""
+        # The library takes the first type that it knows, in lower case, whatever its quality (RFC 9110 §12.4.2).
+        wanted = sorted(parse_accept_header(accept.lower(), MIMEAccept), key=itemgetter(1), reverse=True)
+        accept = ",".join(media_range for media_range, quality in wanted if quality > 0)
         try:
             encode, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # of a version that is not a number

@@ -108,7 +108,7 @@ class OpsHandler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         try:
-            status, content_type, body = route(self.headers.get("Accept", ""))
+            status, content_type, body = route(",".join(self.headers.get_all("Accept", [])))
         except Exception:
             log.exception("the ops listener could not serve %s", path)
             self.send_error(500)

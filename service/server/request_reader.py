@@ -16,9 +16,10 @@ MAX_HEAD = 64 * 1024  # bytes of all headers together: gunicorn's limits of sing
 READ = 16 * 1024
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]*)[ \t]*(?=\r\n)", re.IGNORECASE)
-_EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
+_EXPECT = re.compile(rb"\r\nexpect:([^\r\n]*)(?=\r\n)", re.IGNORECASE)
+_CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)(?=\r\n)", re.IGNORECASE)
 _USUAL = b" HTTP/1.1\r\n"
-_MATTERS = re.compile(rb"\r\n(?:content-length|expect):", re.IGNORECASE)
+_MATTERS = re.compile(rb"\r\n(?:content-length|expect|transfer-encoding):", re.IGNORECASE)
 # RFC 9112 §2.2: an empty line before the request is passed over, as gunicorn does.
 _HTTP_1_0 = re.compile(rb"(?:\r\n)?[^\r\n]* HTTP/1\.0\r\n")
 _LATER_MINOR_VERSION = re.compile(rb"\A((?:\r\n)?[^\r\n]* HTTP/1)\.[2-9](?=\r\n)")
@@ -116,16 +117,28 @@ class VisitorConnection:
         length = int(match[1][:18] or b"0") if match else None  # no limit has more digits
         body = length if length is not None and length <= SMALL_BODY else 0
         has_arrived = body == length and len(self._received) >= size + body
-        if _EXPECT.search(head) and not _HTTP_1_0.match(head):  # RFC 9110 §10.1.1
+        is_wanted = length is None or (length <= self._max_body and not has_arrived)
+        expected = _members(_EXPECT, head)
+        if set(expected) - {b"100-continue"}:  # RFC 9110 §10.1.1
+            self._refusal = errors.ExpectationFailed("another than 100-continue")
+        elif is_wanted and expected and not _HTTP_1_0.match(head):
             # Sent here, so that no client is asked for a body that will be refused for its length.
-            head = _EXPECT.sub(b"", head)
-            if length is None or (length <= self._max_body and not has_arrived):
-                with contextlib.suppress(OSError):
-                    self.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            with contextlib.suppress(OSError):
+                self.socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        head = _EXPECT.sub(b"", head)
+        if _members(_CODING, head) == [b"chunked"]:  # gunicorn refuses empty members
+            first, *others = _CODING.split(head)[::2]
+            head = b"\r\nTransfer-Encoding: chunked".join([first, b"".join(others)])
         # RFC 9110 §6.2: the response has the highest version that the server knows. gunicorn repeats the client's.
         head = _LATER_MINOR_VERSION.sub(rb"\1.1", head)
         self._received[:size] = head
-        self._needed = len(head) + body
+        self._needed = len(head) + (0 if self._refusal else body)
+
+
+def _members(field: re.Pattern[bytes], head: bytes) -> list[bytes]:
+    """The members of a list header, in lower case. Empty ones count for nothing (RFC 9110 §5.6.1.2)."""
+    members = b",".join(field.findall(head)).lower().split(b",")
+    return [stripped for member in members if (stripped := member.strip(b" \t"))]
 
 
 class RequestInput:

@@ -42,6 +42,12 @@ def headers(**fields: str) -> EnvironHeaders:
         ({"if_match": "\x85*"}, False, False),  # white space is space and tab alone (§5.6.3)
         ({"if_match": f"\xa0{TAG}"}, False, False),
         ({"if_none_match": "*\xa0"}, True, True),
+        ({"if_match": f", {TAG}"}, True, False),  # §5.6.1.2: empty members count for nothing
+        ({"if_match": f'"x",\t, {TAG} ,,'}, True, False),
+        ({"if_match": ","}, False, False),
+        ({"if_match": f"W/{TAG}, abc"}, False, False),  # a weak tag and a word are not a strong tag
+        ({"if_none_match": f',,"x",{TAG},'}, False, True),
+        ({"if_none_match": " , "}, True, True),
         ({"if_match": '"x",' * 1000 + TAG}, True, False),  # however many they are
         ({"if_none_match": '"x",' * 1000 + TAG}, False, True),
     ],
@@ -85,6 +91,13 @@ def test_reads(fields: dict[str, str], status: int) -> None:
         ("bytes=500-5000", (500, 1000)),
         ("bytes=-1", (999, 1000)),
         ("bytes=-5000", (0, 1000)),
+        ("bytes=0-1,", (0, 2)),  # §5.6.1.2: empty members count for nothing
+        ("bytes= ,\t, 0-1 , ,", (0, 2)),
+        ("bytes=,", None),
+        ("bytes=0-1,,5-6", None),
+        ("bytes=0 - 1", None),
+        ("bytes =0-1", None),
+        ("bytes=\xa00-1", None),
         ("bytes=0-1,5-6", None),  # several: the whole may be sent
         ("bytes=5-1", None),  # invalid: passed over
         ("bytes=-", None),
