@@ -18,6 +18,8 @@ READ = 16 * 1024
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*([0-9]*)[ \t]*(?=\r\n)", re.IGNORECASE)
 _EXPECT = re.compile(rb"\r\nexpect:([^\r\n]*)(?=\r\n)", re.IGNORECASE)
 _CODING = re.compile(rb"\r\ntransfer-encoding:([^\r\n]*)(?=\r\n)", re.IGNORECASE)
+_NO_RETURN = "a line feed without its carriage return"  # RFC 9112 §2.2
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 _USUAL = b" HTTP/1.1\r\n"
 _MATTERS = re.compile(rb"\r\n(?:content-length|expect|transfer-encoding):", re.IGNORECASE)
 # RFC 9112 §2.2: an empty line before the request is passed over, as gunicorn does.
@@ -102,6 +104,10 @@ class VisitorConnection:
                     self._refusal = errors.LimitRequestLine(len(self._received), MAX_HEAD)
                 return True
             if end < 0:
+                if _BARE_LINE_FEED.search(self._received, self._searched):
+                    # gunicorn refuses it too, but only once the head, and a small body, have arrived.
+                    self._refusal = errors.InvalidHeader(_NO_RETURN)
+                    return True
                 self._searched = max(0, len(self._received) - 3)
                 return False
             self._take_head(end + 4)
@@ -119,7 +125,9 @@ class VisitorConnection:
         has_arrived = body == length and len(self._received) >= size + body
         is_wanted = length is None or (length <= self._max_body and not has_arrived)
         expected = _members(_EXPECT, head)
-        if set(expected) - {b"100-continue"}:  # RFC 9110 §10.1.1
+        if _BARE_LINE_FEED.search(head):
+            self._refusal = errors.InvalidHeader(_NO_RETURN)
+        elif set(expected) - {b"100-continue"}:  # RFC 9110 §10.1.1
             self._refusal = errors.ExpectationFailed("another than 100-continue")
         elif is_wanted and expected and not _HTTP_1_0.match(head):
             # Sent here, so that no client is asked for a body that will be refused for its length.

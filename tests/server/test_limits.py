@@ -2,6 +2,7 @@
 expectations, bodies that nobody reads."""
 
 import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,49 @@ def test_what_is_no_request_is_told_so(client: RawClient, request_head: bytes, s
     assert answer.json["status"] == status
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert client.wait_for_close() == b""
+
+
+BARE_LINE_FEEDS = [
+    b"GET / HTTP/1.1\nHost: a\n\n",
+    b"GET / HTTP/1.1\r\nHost: a\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\n\n",
+    b"GET / HTTP/1.1\r\nX-Long: " + b"v" * 20_000 + b"\n",
+    b"PUT /session HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nX: a\nX: b\r\n\r\n",
+    b"a line that is no request\n",
+]
+
+
+@pytest.mark.parametrize("half_closed", [False, True], ids=["", "and no more comes"])
+@pytest.mark.parametrize("sent", BARE_LINE_FEEDS, ids=range(len(BARE_LINE_FEEDS)))
+def test_a_line_feed_without_its_carriage_return_is_refused_at_once(
+    client: RawClient, sent: bytes, half_closed: bool
+) -> None:
+    """RFC 9112 §2.2. Such a head never ends, and would be waited for: the answer would be 408."""
+    client.send(head("GET", "/api/instance") + sent[:20])
+    assert client.answer().status == 200
+    client.send(sent[20:])
+    if half_closed:
+        client.socket.shutdown(socket.SHUT_WR)
+    answer = client.answer()
+    assert (answer.status, answer.headers["Connection"]) == (400, "close")
+    assert client.wait_for_close() == b""
+
+
+def test_line_feeds_in_a_body_are_its_content(client: RawClient) -> None:
+    for size in (10, 20_000):  # a small body, and one that is not waited for
+        body = b"\n" * size
+        client.send(head("PUT", path_of("feeds"), f"Content-Length: {size}"))
+        client.send(body)
+        assert client.answer().json == {"size": size}
+
+
+def test_a_carriage_return_and_its_line_feed_may_come_apart(client: RawClient) -> None:
+    request = head("GET", "/api/instance")
+    for end in [end for end in range(len(request)) if request[end : end + 1] == b"\n"]:
+        client.send(request[:end])
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.send(request[end:])
+        assert client.answer().status == 200
 
 
 @pytest.mark.parametrize(
