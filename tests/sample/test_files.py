@@ -128,6 +128,7 @@ def test_a_reader_who_has_it_gets_304(visitor: Visitor) -> None:
     tag = visitor.put("a", b"one").headers["ETag"]
     again = visitor.get(file_path("a"), if_none_match=tag)
     assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
+    assert visitor.get(file_path("a"), if_none_match=f', "x",,W/{tag} ,').status == 304
     modified = visitor.get(file_path("a")).headers["Last-Modified"]
     assert visitor.get(file_path("a"), if_modified_since=modified).status == 304
 
@@ -147,6 +148,8 @@ def test_a_range_is_cut_out(visitor: Visitor) -> None:
     assert (part.status, part.body) == (206, body[1000:700001])
     assert part.headers["Content-Range"] == f"bytes 1000-700000/{len(body)}"
     assert visitor.get(file_path("a"), range="bytes=-10").body == body[-10:]
+    assert visitor.get(file_path("a"), range="Bytes=, 5-6 ,").body == body[5:7]  # empty members count for nothing
+    assert visitor.get(file_path("a"), range="bytes=0-1,bytes=5-6").status == 200  # as two fields would come
     assert visitor.get(file_path("a"), range="bytes=0-0", if_range='"x"').status == 200
     assert visitor.get(file_path("a"), range="bytes=0-0", if_range=tag).status == 206
     beyond = visitor.get(file_path("a"), range="bytes=9999999-")
