@@ -126,6 +126,7 @@ def session_url(raw: str) -> str:
     parts = _split(raw, ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix", "memcached", "memory"))
     if parts.scheme == "memory" and raw != "memory://":
         raise ValueError("must be memory:// with nothing after it")
+    _check_ipv6(parts)
     if parts.scheme == "memcached":
         _check_memcached(raw)
     elif parts.scheme != "memory":
@@ -133,10 +134,24 @@ def session_url(raw: str) -> str:
     return raw
 
 
+def _check_ipv6(parts: SplitResult) -> None:
+    """An IPv6 address is in brackets (RFC 3986 §3.2.2), and has no zone: that means something on one machine only."""
+    host = parts.netloc.rpartition("@")[2]
+    if host.startswith("["):
+        try:
+            zone = ipaddress.IPv6Address(parts.hostname or "").scope_id
+        except ValueError:
+            raise ValueError("must have an IPv6 address in its brackets, as in redis://[::1]:6379") from None
+        if zone is not None:
+            raise ValueError("must name an IPv6 address without a zone (%eth0), as in redis://[2001:db8::1]:6379")
+    elif host.count(":") > 1 and "," not in host:
+        raise ValueError("must have an IPv6 address in brackets, as in redis://[::1]:6379")
+
+
 def _check_memcached(raw: str) -> None:
     if "," in raw:
         raise ValueError("must name one Memcached, as in memcached://host:11211; sessions are not spread over several")
-    server = re.fullmatch(r"memcached://[^/@:]+:([0-9]{1,5})", raw)
+    server = re.fullmatch(r"memcached://(?:[^/@:\[\]]+|\[[^/@\]]+\]):([0-9]{1,5})", raw)
     if not server or not 1 <= int(server[1]) <= 65535:
         raise ValueError("must name a host and a port, as in memcached://host:11211")
 

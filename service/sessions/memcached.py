@@ -68,7 +68,7 @@ class _Client(Client):  # type: ignore[misc] # pymemcache is not typed
 
 
 class MemcachedStore:
-    """A SessionStore. ``url``: memcached://host:port. ``timeout`` is in seconds."""
+    """A SessionStore. ``url``: memcached://host:port or memcached://[::1]:port. ``timeout`` is in seconds."""
 
     name = "memcached"
 
@@ -78,6 +78,7 @@ class MemcachedStore:
         self._limits = limits
         self._breaker = Breaker()
         host, _, port = self._address.rpartition(":")
+        host = host.strip("[]")  # of an IPv6 address (RFC 3986 §3.2.2)
         self._pool = ObjectPool(lambda: _Client((host, int(port))), after_remove=lambda client: client.close())
         self._epoch = 0  # connections of an earlier one are not used again
         # Threads of one process take turns at a session, so that few attempts are in vain.

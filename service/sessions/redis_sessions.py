@@ -145,7 +145,8 @@ class RedisServer:
 
     def __init__(self, *, timeout: float, **options: Any) -> None:
         self.host: str = options["host"]
-        self.where = f"Redis at {options['path'] or '{host}:{port}'.format(**options)}"
+        address = "[{host}]:{port}" if ":" in self.host else "{host}:{port}"
+        self.where = f"Redis at {options['path'] or address.format(**options)}"
         self.breaker = Breaker()
         self._timeout = timeout
         self._pool = open_pool(**options)

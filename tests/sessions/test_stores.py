@@ -1,17 +1,22 @@
 """What a session store promises (service/sessions/store.py), on each store."""
 
+import contextlib
 import itertools
 import multiprocessing
 import secrets
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from service.sessions.store import MAX_COUNTER, Applied, Change, Refusal, SessionStore
-from tests.support.processes import wait_until
+from tests.support.memcached import memcached_server
+from tests.support.processes import free_port, wait_until
+from tests.support.redis import redis_server
 from tests.support.session_stores import ALL_NAMES, Place, at_once, place
 
 
@@ -24,6 +29,14 @@ def somewhere(request: pytest.FixtureRequest) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def store(somewhere: Place) -> SessionStore:
     return somewhere.open(SESSION_MAX_BYTES="500")
+
+
+def has_ipv6_loopback() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
 
 
 @pytest.fixture
@@ -333,6 +346,30 @@ def test_of_moves_at_once_exactly_one_wins(store: SessionStore, key: str) -> Non
     assert len(winners) == 1
     assert [outcome for new, outcome in outcomes.items() if new not in winners] == [Refusal.MOVED] * 7
     assert [new for new in keys if store.read(new) is not None] == winners
+
+
+@pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no ::1")
+@pytest.mark.parametrize("scheme", ["memcached", "redis", "redis+cluster"])
+def test_a_server_at_an_ipv6_address(tmp_path: Path, key: str, scheme: str) -> None:
+    on_both = ("--bind", "127.0.0.1", "::1")
+    with contextlib.ExitStack() as stack:
+        match scheme:
+            case "memcached":
+                port = stack.enter_context(memcached_server(tmp_path, "-l", "::1")).port
+            case "redis":
+                port = stack.enter_context(redis_server(tmp_path, *on_both)).port
+            case _:
+                cluster = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+                node = stack.enter_context(redis_server(tmp_path, *on_both, *cluster))
+                port = node.port
+                with node.client() as admin:
+                    admin.execute_command("CLUSTER", "ADDSLOTS", *range(16384))  # type: ignore[no-untyped-call] # redis-py is typed in parts only
+                    wait_until("the cluster up", lambda: admin.cluster("INFO")["cluster_state"] == "ok")
+        found = Place(scheme, f"{scheme}://[::1]:{port}", lambda: 0)
+        stack.callback(found.close)
+        store = found.open()
+        begin(store, key, n=1)
+        assert counter(store, key, "n") == 1
 
 
 def test_check_says_nothing_where_all_is_well(store: SessionStore) -> None:

@@ -62,6 +62,13 @@ def test_every_fault_is_named_at_once() -> None:
         ("SESSION_URL", "memcached://a:1,b"),
         ("SESSION_URL", "memcached://a:0"),
         ("SESSION_URL", "memcached://a:11211,b:11211"),
+        ("SESSION_URL", "memcached://[::1]:11211,b:11211"),
+        ("SESSION_URL", "memcached://[::1]"),
+        ("SESSION_URL", "memcached://[::1]11211"),
+        ("SESSION_URL", "memcached://[a]:11211"),
+        ("SESSION_URL", "memcached://[::1:11211"),
+        ("SESSION_URL", "redis://[127.0.0.1]"),
+        ("SESSION_URL", "redis://[v1.a]"),
         ("SESSION_URL", "redis+cluster://"),
         ("SESSION_URL", "redis+cluster://host:6379/1"),
         ("SESSION_URL", "redis+cluster://host:6379?db=1"),
@@ -111,12 +118,30 @@ def test_a_bad_value_is_a_fault_that_names_its_setting(name: str, value: str) ->
         ("ALLOWED_HOSTS", "Example.org,*.example.org,[::1]", ("example.org", "*.example.org", "[::1]")),
         ("SESSION_URL", "redis://user:p%40ss@host:6380/2", "redis://user:p%40ss@host:6380/2"),
         ("SESSION_URL", "memcached://a:11211", "memcached://a:11211"),
+        ("SESSION_URL", "memcached://[::1]:11211", "memcached://[::1]:11211"),
+        ("SESSION_URL", "redis://:p@[::1]", "redis://:p@[::1]"),
+        ("SESSION_URL", "redis+cluster://[2001:db8::1]:6379/0", "redis+cluster://[2001:db8::1]:6379/0"),
         ("SESSION_URL", "rediss+cluster://any-node:6380/0", "rediss+cluster://any-node:6380/0"),
         ("STORAGE_URL", "gs://bucket/some/prefix", "gs://bucket/some/prefix"),
     ],
 )
 def test_values_are_read_as_people_write_them(name: str, value: str, expected: object) -> None:
     assert getattr(load(GOOD | {name: value}), name.lower()) == expected
+
+
+@pytest.mark.parametrize("scheme", ["memcached", "redis", "redis+cluster"])
+@pytest.mark.parametrize(
+    ("address", "advice"),
+    [
+        ("[fe80::1%eth0]:1234", "without a zone"),
+        ("[fe80::1%25eth0]:1234", "without a zone"),
+        ("::1:1234", "in brackets"),
+        ("fe80::1:1234", "in brackets"),
+    ],
+)
+def test_an_ipv6_address_that_can_not_be_used_is_a_fault_with_advice(scheme: str, address: str, advice: str) -> None:
+    [fault] = faults(SESSION_URL=f"{scheme}://{address}")
+    assert advice in fault
 
 
 def test_rules_between_settings_are_checked() -> None:
