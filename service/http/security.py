@@ -19,6 +19,10 @@ from service.settings import Settings
 # RFC 3986 §3.2.2, without the characters that no name of a host has.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~-]{1,255})(?::[0-9]{0,5})?", re.ASCII)
 
+# RFC 7239 §6, which some proxies follow in X-Forwarded-For: an address, with a port perhaps, and IPv6 in brackets then.
+# An IPv6 address alone has neither. No zone (%eth0): it could be any text, and is nothing outside of its machine.
+_FORWARDED_FOR = re.compile(r'(")?(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?(?(1)")|([0-9A-Fa-f:.]+)', re.ASCII)
+
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -146,7 +150,8 @@ def _believe_proxies(request: Request, networks: tuple[ipaddress.IPv4Network | i
     if not trusted(client):
         return
     for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
-        address = _address(hop.strip(" \t"))
+        match = _FORWARDED_FOR.fullmatch(hop.strip(" \t"))
+        address = _address(match[2] or match[3] or match[4]) if match else None
         if address is None:
             break
         client = address

@@ -12,7 +12,7 @@ from service.http.problem_details import KIND_POINTER
 from tests.support.edges import assert_guarded, assert_problem, find_nothing
 from tests.support.http import Visitor
 from tests.support.raw import RawClient, head
-from tests.support.service import running_service
+from tests.support.service import Service, running_service
 from tests.support.stacks import Stack, running_stack
 
 
@@ -198,6 +198,51 @@ def test_forwarded_headers_count_only_from_our_proxies(tmp_path: Path) -> None:
             assert record["httpRequest"]["remoteIp"] == expected, trusted
             scheme = record["httpRequest"]["requestUrl"].partition(":")[0]
             assert scheme == ("https" if trusted.startswith("127.") else "http"), trusted
+
+
+MEMBERS = {
+    "203.0.113.9": "203.0.113.9",
+    "203.0.113.9:5678": "203.0.113.9",
+    "2001:db8::1": "2001:db8::1",
+    "[2001:db8::1]": "2001:db8::1",
+    "[2001:db8::1]:443": "2001:db8::1",
+    '"[2001:db8::1]:443"': "2001:db8::1",
+    '"203.0.113.9:5678"': "203.0.113.9",
+    "[::ffff:203.0.113.9]:1": "203.0.113.9",
+    # What is no address is nobody's word: the proxy itself is the client.
+    **dict.fromkeys(
+        [
+            *("", "unknown", "_hidden", "example.org", "203.0.113.9:", "203.0.113.9:port", "203.0.113.9:5678:1"),
+            *("203.0.113.999", "203.0.113.009", "203.0.113.9/32", "203.0.113.9 x", "٢٠٣.0.113.9", "203.0.113.9\xa0"),
+            *("2001:db8::1]", "[2001:db8::1", "[2001:db8::1]443", "[[2001:db8::1]]", "[]:443"),
+            *('"203.0.113.9', '203.0.113.9"', '""', "fe80::1%eth0", 'fe80::1%", "severity": "x', "[fe80::1%eth0]:1"),
+            *("[" * 4000, ":" * 4000, "1" * 4000, "203.0.113.9:" + "5" * 4000),
+        ],
+        "127.0.0.1",
+    ),
+}
+
+
+def remote_ip(service: Service, url: str) -> object:
+    """Whose request the log says it was; ``url`` is the end of its URL."""
+    record = service.wait_for(lambda r: r.get("httpRequest", {}).get("requestUrl", "").endswith(url))
+    return record["httpRequest"]["remoteIp"]
+
+
+def test_a_forwarded_address_may_have_a_port_and_brackets_and_nothing_else(tmp_path: Path) -> None:
+    with running_service(tmp_path, FORWARDED_ALLOW_IPS="127.0.0.1") as service, Visitor(service.app_url) as visitor:
+        for number, (member, expected) in enumerate(MEMBERS.items()):
+            sent = {"X-Forwarded-For": f"198.51.100.7, {member}".encode().decode("latin-1")}
+            assert visitor.ask("GET", f"/api/instance?{number}", headers=sent).status == 200
+            assert remote_ip(service, f"/instance?{number}") == expected, member
+
+
+def test_a_proxy_that_is_named_with_its_port_is_believed(tmp_path: Path) -> None:
+    with running_service(tmp_path, FORWARDED_ALLOW_IPS="127.0.0.1,2001:db8::/32") as service:
+        with Visitor(service.app_url) as visitor:
+            sent = {"X-Forwarded-For": "198.51.100.7, 203.0.113.9:1,\t[2001:db8::1]:443"}
+            visitor.ask("GET", "/api/instance", headers=sent)
+        assert remote_ip(service, "/instance") == "203.0.113.9"
 
 
 def test_hsts_and_the_host_cookie_come_with_https(tmp_path: Path) -> None:
