@@ -1,7 +1,7 @@
 """What every request passes on its way in, and every response on its way out.
 
-In: which proxies are believed, which hosts are served, which sites may write. Out: the security headers, and a slot for
-a large response.
+In: which proxies are believed, which hosts are served, which sites may write, and OPTIONS of the whole server. Out: the
+security headers, and a slot for a large response.
 """
 
 import ipaddress
@@ -45,7 +45,7 @@ def register(app: Flask, settings: Settings, transfers: TransferSlots) -> None:
     any_host = "*" in settings.allowed_hosts
 
     @app.before_request
-    def before() -> None:
+    def before() -> Response | None:
         request = request_ctx.request  # looked up once, and not at each use
         _note_route(request)
         if settings.forwarded_allow_ips:
@@ -58,6 +58,7 @@ def register(app: Flask, settings: Settings, transfers: TransferSlots) -> None:
         _check_coding(request)
         if request.method not in SAFE_METHODS:
             _check_same_site(request)
+        return _options(app) if _is_for_the_server(request) else None
 
     @app.after_request
     def after(response: Response) -> Response:
@@ -84,6 +85,18 @@ def _note_route(request: Request) -> None:
     """The rule's template, for metrics: the number of series must not grow with what clients send."""
     if request.url_rule is not None:
         request.environ["service.route"] = request.url_rule.rule
+
+
+def _is_for_the_server(request: Request) -> bool:
+    """Whether it is OPTIONS for the server as a whole: ``*``, or an absolute URL without a path (RFC 9112 §3.2.4)."""
+    environ = request.environ
+    return request.method == "OPTIONS" and environ["PATH_INFO"] in ("*", "") and not environ["QUERY_STRING"]
+
+
+def _options(app: Flask) -> Response:
+    """What some route or other allows. 200, because it must have a Content-Length, and a 204 none (RFC 9110 §8.6)."""
+    methods = set[str]().union(*(rule.methods or () for rule in app.url_map.iter_rules()))
+    return Response(headers={"Allow": ", ".join(sorted(methods))})
 
 
 def _check_same_site(request: Request) -> None:

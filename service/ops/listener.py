@@ -100,7 +100,7 @@ class OpsHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send the response with its body."""
         path = _path(self.path)
-        if not path:
+        if not path.startswith("/"):
             self.send_error(400, "The request's target has no path.")
             return
         route = self.server.routes.get(path)

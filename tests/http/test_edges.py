@@ -200,6 +200,54 @@ def test_forwarded_headers_count_only_from_our_proxies(tmp_path: Path) -> None:
             assert scheme == ("https" if trusted.startswith("127.") else "http"), trusted
 
 
+@pytest.mark.parametrize(
+    "target", ["* HTTP/1.1", "http://a HTTP/1.1", "http://a:80 HTTP/1.1", "HTTP://a HTTP/1.1", "* HTTP/1.0"]
+)
+def test_options_of_the_server_as_a_whole(stack: Stack, target: str) -> None:
+    """RFC 9110 §9.3.7, RFC 9112 §3.2.4: also the absolute form without a path."""
+    with RawClient(stack.app_url) as client:
+        client.send(f"OPTIONS {target}\r\nHost: a\r\n\r\n".encode())
+        answer = client.answer()
+        assert (answer.status, answer.headers["Content-Length"], answer.body) == (200, "0", b"")
+        assert answer.headers["Allow"] == "DELETE, GET, HEAD, OPTIONS, POST, PUT"
+        assert_guarded(answer)
+        if target.endswith("1.1"):
+            client.send(head("GET", "/api/instance"))
+            assert client.answer().status == 200, "the connection goes on"
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("GET * HTTP/1.1", 400),
+        ("HEAD * HTTP/1.1", 400),
+        ("OPTIONS ** HTTP/1.1", 400),
+        ("OPTIONS *?a HTTP/1.1", 400),
+        ("OPTIONS /* HTTP/1.1", 404),
+        ("OPTIONS /nowhere HTTP/1.1", 404),
+        ("OPTIONS http://a/nowhere HTTP/1.1", 404),
+    ],
+)
+def test_what_is_not_the_server_as_a_whole(stack: Stack, request_line: str, status: int) -> None:
+    method = request_line.partition(" ")[0]
+    with RawClient(stack.app_url) as client:
+        client.send(f"{request_line}\r\nHost: a\r\n\r\n".encode())
+        assert client.answer(method=method).status == status
+
+
+def test_options_of_the_server_are_for_its_hosts_only(hosts: str) -> None:
+    for target, host, status in ("*", "other", 400), ("http://other", "localhost", 400), ("*", "localhost", 200):
+        with RawClient(hosts) as client:
+            client.send(f"OPTIONS {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            assert client.answer().status == status
+
+
+def test_options_of_a_route_are_its_own(visitor: Visitor) -> None:
+    answer = visitor.ask("OPTIONS", "/api/instance")
+    assert (answer.status, answer.headers["Content-Length"]) == (200, "0")
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+
+
 MEMBERS = {
     "203.0.113.9": "203.0.113.9",
     "203.0.113.9:5678": "203.0.113.9",

@@ -86,9 +86,19 @@ def test_other_methods_are_not_allowed(service: Service, method: str) -> None:
     assert (answer.status, answer.kind, answer.headers["Allow"]) == (405, "about:blank", "GET, HEAD")
 
 
+def test_the_methods_of_the_listener_as_a_whole_are_told(service: Service) -> None:
+    for target in ("*", "http://a"):
+        with RawClient(service.ops_url) as client:
+            client.send(f"OPTIONS {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            answer = client.answer()
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
+        (b"GET * HTTP/1.1\r\n\r\n", 400),
+        (b"GET http://a HTTP/1.1\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
         (b"GET http://[::1/health HTTP/1.1\r\n\r\n", 400),
         (b"GET /" + b"q" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
