@@ -107,6 +107,9 @@ class _MeasuredSessions(_Measured[SessionStore]):
             self._metrics.sessions_created.inc()
         return result
 
+    def read_note(self, key: str) -> bytes | None:
+        return self._call("read_note", partial(self._store.read_note, key))
+
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         return self._call("delete", partial(self._store.delete, key))
 

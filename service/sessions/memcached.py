@@ -23,7 +23,7 @@ from service.sessions.rules import Limits, changed
 from service.sessions.store import MOVED_SECONDS, Applied, Change, Record, Refusal, StoreUnavailable
 
 PREFIX = "seatrial:session:1:"
-MOVED = b"moved"  # what stands for a while under the key of a session that got another
+MOVED = b"moved"  # what begins the item that stands for a while under the key of a session that got another
 TOO_LARGE = b"object too large for cache"
 LOCKS = 64
 
@@ -45,6 +45,11 @@ class _Item(NamedTuple):
 
     data: bytes | None = None
     cas: bytes | None = None
+
+    @property
+    def note(self) -> bytes | None:
+        """What a session left here that got another key."""
+        return self.data.removeprefix(MOVED) if self.data is not None and self.data.startswith(MOVED) else None
 
 
 class _Client(Client):  # type: ignore[misc] # pymemcache is not typed
@@ -109,12 +114,16 @@ class MemcachedStore:
                 if outcome is not None:
                     return outcome
 
+    def read_note(self, key: str) -> bytes | None:
+        with within(self._timeout), self._client() as client:
+            return _Item(*client.gets(PREFIX + key)).note
+
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         """Two round trips: Memcached's own ``delete`` would also delete the mark of a move."""
         with within(self._timeout), self._turn(key), self._client() as client:
             while True:
                 item = _Item(*client.gets(PREFIX + key))
-                if item.data == MOVED:
+                if item.note is not None:
                     return Refusal.MOVED
                 # protocol.txt, "Expiration times": what expires before now is gone at once.
                 if item.cas is None or client.cas(PREFIX + key, b"", item.cas, expire=-1):
@@ -129,7 +138,7 @@ class MemcachedStore:
 
     def _attempt(self, client: _Client, key: str, change: Change, item: _Item) -> Applied | Refusal | None:
         """Make the change if the item is still what the server has; None where it is not."""
-        if item.data == MOVED:
+        if item.note is not None:
             return Refusal.MOVED
         now = time.time()
         result = changed(self._live(item, now), change, self._limits, now=now)
@@ -139,7 +148,7 @@ class MemcachedStore:
         try:
             if change.new_key is not None:
                 client.set(PREFIX + change.new_key, data, expire=expire, noreply=False)
-                data, expire = MOVED, MOVED_SECONDS
+                data, expire = MOVED + change.note, MOVED_SECONDS
             if item.cas is None:
                 stored = client.add(PREFIX + key, data, expire=expire, noreply=False)
             else:
@@ -198,7 +207,7 @@ class MemcachedStore:
 
     def _live(self, item: _Item, now: float) -> Record | None:
         """The record, if the item is one and has not ended."""
-        if item.data is None or item.data == MOVED:
+        if item.data is None or item.note is not None:
             return None
         try:
             created, counters, values = _decode(item.data)

@@ -41,12 +41,12 @@ return 'ok'
 """)
 
 # The session has another key now, if no request wrote to it since. ARGV: idle and absolute lifetime (ms), the version
-# that was copied. "ok", "gone", "moved", or "conflict" where one did.
+# that was copied, the note. "ok", "gone", "moved", or "conflict" where one did.
 MARK = Script("""
 if fields.moved then return 'moved' end
 if not fields.created then return 'gone' end
 if fields.version ~= ARGV[3] then return 'conflict' end
-leave_mark()
+leave_mark(ARGV[4])
 return 'ok'
 """)
 
@@ -103,7 +103,7 @@ class RedisClusterStore(RedisSessions):
             copy |= {f"n:{name}": number for name, number in new.counters.items()}
             flat = [part for field in copy.items() for part in field]
             self._run(Step(COPY, new_keys, [*self._lifetimes, *flat], refusal))
-            why_not = self._run(Step(MARK, old_keys, [*self._lifetimes, fields[b"version"]], refusal))
+            why_not = self._run(Step(MARK, old_keys, [*self._lifetimes, fields[b"version"], change.note], refusal))
             if why_not is None:
                 return Applied(new.counters)
             if why_not is not Refusal.CONFLICT:

@@ -1,8 +1,8 @@
 """The session rules in Lua, so that Redis itself decides them in one atomic step; the same rules as in rules.py.
 
 A session is one hash: ``created`` (milliseconds since the epoch), ``version`` (counts the writes), ``v:NAME`` for a
-value, ``n:NAME`` for a counter. A session that got another key leaves a hash with ``moved`` behind for a while. All
-times are the server's own.
+value, ``n:NAME`` for a counter. A session that got another key leaves a hash behind for a while, with the note of the
+move as ``moved``. All times are the server's own.
 
 The first write of each script is one that a full server refuses (HSET): a script that has begun to write is carried
 through, so none stops half-way.
@@ -28,10 +28,10 @@ local function slide(which, created)
   return expires
 end
 
-local function leave_mark()
-  redis.call('HSET', key, 'moved', '1')
+local function leave_mark(note)
+  redis.call('HSET', key, 'moved', note)
   redis.call('DEL', key)
-  redis.call('HSET', key, 'moved', '1')
+  redis.call('HSET', key, 'moved', note)
   redis.call('PEXPIRE', key, remember)
 end
 
@@ -59,12 +59,12 @@ return flat
 """)
 
 # KEYS: the session and, if it is to move, its new key. ARGV: idle and absolute lifetime (ms), max_bytes, create (0, 1),
-# then the parts of the change, each begun with how many there are: delete (name), set (name, value), expect, put (name,
-# number), add (name, amount, limit).
+# note, then the parts of the change, each begun with how many there are: delete (name), set (name, value), expect, put
+# (name, number), add (name, amount, limit).
 # {"ok", counter, number …}, or {the refusal}.
 APPLY = Script("""
 local max_bytes, create, max_counter = tonumber(ARGV[3]), ARGV[4] == '1', 9007199254740991
-local position = 4
+local note, position = ARGV[5], 5
 local function take() position = position + 1 return ARGV[position] end
 local function bounded(number) return math.max(0, math.min(number, max_counter)) end
 
@@ -118,7 +118,7 @@ if new_key then
     if name:sub(2, 2) == ':' then redis.call('HSET', new_key, name, content) end
   end
   slide(new_key, fields.created)
-  leave_mark()
+  leave_mark(note)
 else
   redis.call('HSET', key, 'version', text(tonumber(fields.version or 0) + 1))
   if is_new then
@@ -139,6 +139,9 @@ for name, content in pairs(fields) do
 end
 return reply
 """)
+
+# The note of a move, or nil.
+NOTE = Script("return fields.moved")
 
 # The session is ended, unless it has another key now. ARGV: idle and absolute lifetime (ms). "ok" or "moved".
 DELETE = Script("""

@@ -9,7 +9,7 @@ from redis import exceptions
 from service.breaker import Breaker
 from service.sessions.deadline import within
 from service.sessions.redis_connection import open_pool
-from service.sessions.redis_scripts import APPLY, DELETE, READ, Script
+from service.sessions.redis_scripts import APPLY, DELETE, NOTE, READ, Script
 from service.sessions.rules import Limits
 from service.sessions.store import MAX_COUNTER, Applied, Change, Record, Refusal, StoreUnavailable
 
@@ -78,6 +78,9 @@ class RedisSessions:
             keys.append(PREFIX + change.new_key)
         return self._run(Step(APPLY, keys, [*self._lifetimes, *self._arguments(change)], applied))
 
+    def read_note(self, key: str) -> bytes | None:
+        return self._run(Step(NOTE, [PREFIX + key], self._lifetimes, note_of))
+
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         return Refusal.MOVED if self._run(Step(DELETE, [PREFIX + key], self._lifetimes, refusal)) else None
 
@@ -89,7 +92,7 @@ class RedisSessions:
 
     def _arguments(self, change: Change) -> list[Any]:
         """A change, as APPLY takes it after the lifetimes."""
-        arguments = [self._limits.max_bytes, int(change.create), len(change.delete), *change.delete]
+        arguments = [self._limits.max_bytes, int(change.create), change.note, len(change.delete), *change.delete]
         arguments += _flat(change.set) + _flat(change.expect) + _flat(change.put)
         arguments.append(len(change.add))
         for name, amount in change.add.items():
@@ -122,6 +125,13 @@ def record_of(reply: Any) -> Record | None:
         created=int(fields[b"created"]) / 1000,
         expires=int(fields[b"expires"]) / 1000,
     )
+
+
+def note_of(reply: Any) -> bytes | None:
+    """The reply to NOTE."""
+    if not isinstance(reply, bytes | None):
+        raise TypeError("not a note")
+    return reply
 
 
 def applied(reply: Any) -> Applied | Refusal:

@@ -1,9 +1,10 @@
 """What a session store promises. Each store is a module of its own beside this one.
 
-A session is a record of named values (JSON) and named counters (whole numbers). There are three operations, each one
-round trip and each atomic in the store: ``read``, ``apply`` and ``delete``. All that is decided about a session while
-it is written (does it still exist, is it too large, is a counter over its limit) is decided by the store in that step,
-so that a request in flight can't bring back a session that was ended, and two requests can't lose each other's update.
+A session is a record of named values (JSON) and named counters (whole numbers). There are four operations, each one
+round trip and each atomic in the store: ``read``, ``apply``, ``read_note`` and ``delete``. All that is decided about a
+session while it is written (does it still exist, is it too large, is a counter over its limit) is decided by the store
+in that step, so that a request in flight can't bring back a session that was ended, and two requests can't lose each
+other's update.
 
 Keys are made by the session interface: the SHA-256 of the cookie's random bits, in hex.
 """
@@ -62,11 +63,14 @@ class Change:
     expect: Mapping[str, int] = field(default_factory=dict)  # refuse (CONFLICT) if a counter isn't this; missing is 0
     create: bool = False  # begin the session where there is none
     new_key: str | None = None  # the record moves there, and the old key opens nothing; not with ``create``
+    note: bytes = b""  # what the move leaves at the old key, as long as that says MOVED
 
     def __post_init__(self) -> None:
         "".join((*self.set, *self.delete, *self.add, *self.put, *self.expect)).encode()  # ValueError: half a character
         if self.create and self.new_key is not None:
             raise ValueError("a session is begun or moved, not both")
+        if self.note and self.new_key is None:
+            raise ValueError("only a move leaves a note")
         for numbers in (self.add, self.put, self.at_most, self.expect):
             if any(abs(number) > MAX_COUNTER for number in numbers.values()):
                 raise ValueError(f"counters are at most {MAX_COUNTER}")
@@ -95,6 +99,9 @@ class SessionStore(Protocol):
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
         """One atomic step; see Change. It slides the idle lifetime. One round trip where nothing contends."""
+
+    def read_note(self, key: str) -> bytes | None:
+        """The note that the session left here when it got another key; None where there was no move, or long ago."""
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         """The session is gone when this returns None. A session that is not there is not an error.

@@ -84,7 +84,8 @@ def test_sessions_are_passed_on_and_counted(bench: Bench) -> None:
     record = store.read("k")
     assert record is not None
     assert record.counters == {"n": 3}
-    assert store.apply("k", Change(new_key="other")) == Applied({"n": 3})
+    assert store.apply("k", Change(new_key="other", note=b"a")) == Applied({"n": 3})
+    assert store.read_note("k") == b"a"
     assert store.delete("k") is Refusal.MOVED
     assert store.delete("other") is None
     store.check()
@@ -92,7 +93,7 @@ def test_sessions_are_passed_on_and_counted(bench: Bench) -> None:
     assert bench.value('session_reads_total{result="hit"}') == 1
     assert bench.value('session_reads_total{result="miss"}') == 1
     assert bench.value("sessions_created_total") == 1
-    operations = {"read": 2, "apply": 4, "delete": 2, "check": 1}
+    operations = {"read": 2, "apply": 4, "read_note": 1, "delete": 2, "check": 1}
     assert {name: bench.operations("memory", name, "ok") for name in operations} == operations
     assert bench.observed == []
 

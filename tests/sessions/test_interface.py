@@ -44,6 +44,10 @@ class CountingStore:
         self.count += 1
         return self.store.apply(key, change)
 
+    def read_note(self, key: str) -> bytes | None:
+        self.count += 1
+        return self.store.read_note(key)
+
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         self.count += 1
         return self.store.delete(key)

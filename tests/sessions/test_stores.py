@@ -178,6 +178,43 @@ def test_deleting_the_key_from_before_a_move_deletes_nothing_and_goes_on_saying_
     assert store.read(new) is None
 
 
+NOTE = bytes(range(32))
+
+
+def test_a_move_leaves_a_note_at_the_old_key_and_nowhere_else(store: SessionStore, key: str) -> None:
+    new, newest = secrets.token_hex(32), secrets.token_hex(32)
+    assert store.read_note(key) is None, "there is no session"
+    begin(store, key, n=1)
+    assert store.read_note(key) is None, "it has not moved"
+    assert store.apply(key, Change(add={"n": 1}, new_key=new, note=NOTE)) == Applied({"n": 2})
+    assert store.read_note(key) == NOTE
+    assert store.read(key) is None
+    assert store.delete(key) is Refusal.MOVED
+    assert store.apply(key, Change(new_key=newest, note=b"another")) is Refusal.MOVED
+    assert store.read_note(key) == NOTE
+    assert store.read_note(new) is None
+    record = store.read(new)
+    assert record is not None
+    assert (record.values, record.counters) == ({}, {"n": 2})
+    assert isinstance(store.apply(new, Change(new_key=newest)), Applied)
+    assert store.read_note(new) == b""
+
+
+def test_of_moves_at_once_the_note_is_that_of_the_one_that_wins(store: SessionStore, key: str) -> None:
+    begin(store, key)
+    keys = [secrets.token_hex(32) for _ in range(8)]
+
+    def move(new: str) -> None:
+        if isinstance(store.apply(key, Change(new_key=new, note=new.encode())), Applied):
+            return
+        note = store.read_note(key)
+        assert note is not None
+        assert store.read(note.decode()) is not None, "what the note names is there already"
+
+    at_once(*[lambda new=new: move(new) for new in keys])
+    assert [new.encode() for new in keys if store.read(new) is not None] == [store.read_note(key)]
+
+
 def test_a_refused_move_leaves_everything_where_it_was(store: SessionStore, key: str) -> None:
     new = secrets.token_hex(32)
     assert store.apply(key, Change(new_key=new)) is Refusal.GONE
@@ -380,6 +417,7 @@ def test_check_says_nothing_where_all_is_well(store: SessionStore) -> None:
     "change",
     [
         {"create": True, "new_key": "a"},
+        {"note": b"of no move"},
         {"add": {"n": 2**53}},
         {"put": {"n": -(2**53)}},
         {"expect": {"n": 2**60}},
