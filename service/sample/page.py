@@ -3,6 +3,7 @@
 A form that succeeds leads back to the page (303); one that fails leads to the page of its error.
 """
 
+import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -74,13 +75,15 @@ class SamplePage:
             no_files=no_files,
             docs=self._docs,
             max_name=MAX_VISITOR,
+            key=secrets.token_urlsafe(16),
             max_upload=self._parts.settings.max_upload_bytes,
         )
         return make_response(html, REFERRER)
 
     def sign_in(self) -> Response:
         """Name the session."""
-        self._visitor.name_it(forms.fields().get("name"))
+        form = forms.fields()
+        self._visitor.name_it(form.get("name"), form.get("key"))
         return _back("session")
 
     def sign_out(self) -> Response:

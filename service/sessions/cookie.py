@@ -4,6 +4,7 @@ It is persistent and lives as long as a session can (``Max-Age`` is the absolute
 exists only the store knows; so reading it, which slides the idle lifetime, sends no cookie.
 """
 
+import hmac
 import re
 import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -12,6 +13,7 @@ from hashlib import sha256
 from werkzeug import Response
 
 _WHITE_SPACE = " \t"  # RFC 6265 §5.2 knows no other; str.strip() would also take U+0085 and U+00A0 from latin-1 text
+ID_BYTES = 32
 # 43 characters of 6 bits hold 2 bits more than 256; they are 0 in what we write, so that an id has one spelling.
 _VALUE = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
@@ -45,7 +47,16 @@ class Cookie:
 
 def new_id() -> bytes:
     """An id that nobody knows yet."""
-    return secrets.token_bytes(32)
+    return secrets.token_bytes(ID_BYTES)
+
+
+def sealed(session_id: bytes, old_id: bytes, secret: str) -> bytes:
+    """The id, for whoever has the old one and the client's secret. The same function opens it.
+
+    A one-time pad, because a session moves away from an id once.
+    """
+    pad = hmac.digest(secret.encode(), old_id, "sha256")
+    return bytes(a ^ b for a, b in zip(session_id, pad, strict=True))
 
 
 def key_of(session_id: bytes) -> str:

@@ -13,7 +13,7 @@ import flask
 from flask.json.tag import TaggedJSONSerializer
 from flask.sessions import SessionMixin
 
-from service.sessions.cookie import key_of, new_id
+from service.sessions.cookie import ID_BYTES, key_of, new_id, sealed
 from service.sessions.deadline import within
 from service.sessions.rules import Limits, changed, size_of
 from service.sessions.store import Applied, Change, Record, Refusal, SessionStore, StoreUnavailable
@@ -71,6 +71,7 @@ class Session(SessionMixin):
         self._is_known = False  # the store has said in this request that it is there
         self._gone: SessionGone | None = None
         self._renew = False
+        self._secret = ""  # with which the client may repeat this request
         self.touched = False
         self.gave_id: bytes | None = None  # the visitor must get this id
         self.ended = False
@@ -170,8 +171,11 @@ class Session(SessionMixin):
         outcome: Applied | Refusal = Refusal.GONE
         if self._id is not None:
             given = new_id() if self._renew else None
-            known = replace(change, create=False, new_key=key_of(given) if given else None)
+            note = sealed(given, self._id, self._secret) if given and self._secret else b""
+            known = replace(change, create=False, new_key=key_of(given) if given else None, note=note)
             outcome = self._apply(self._id, known, given)
+            if outcome is Refusal.MOVED and note:
+                outcome = self._repeat(self._id, change)
             if outcome is Refusal.MOVED or (outcome is Refusal.GONE and self._is_known):
                 self._lose(moved=outcome is Refusal.MOVED)
         if outcome is Refusal.GONE:
@@ -182,13 +186,16 @@ class Session(SessionMixin):
                 outcome = self._apply(given, change, given)
         return outcome
 
-    def renew(self) -> None:
+    def renew(self, secret: str = "") -> None:
         """Give the session a new id with the next write, and keep what it holds. The old id opens nothing then.
 
-        For a change of privilege: an id that an attacker planted opens nothing then (session fixation).
+        For a change of privilege: an id that an attacker planted opens nothing then (session fixation). ``secret`` is
+        random text of the client's own, of 128 bits or more. If the response is lost, a request with the old id and the
+        same secret is given the new id again, for MOVED_SECONDS. Why: docs/decisions/0017-repeated-sign-in.md.
         """
         self.touched = True
         self._renew = True
+        self._secret = secret
 
     def end(self) -> None:
         """End the session: it is gone from the store when this returns. Writing to it begins a new one.
@@ -244,6 +251,19 @@ class Session(SessionMixin):
             self._assigned -= change.set.keys()
             self._dropped -= change.delete
         return outcome
+
+    def _repeat(self, old_id: bytes, change: Change) -> Applied | Refusal:
+        """The session has moved already. If it was with the same secret, give its id again, and set what is to be set.
+
+        What is to be counted was counted then.
+        """
+        note = self._ask(self._store.read_note, key_of(old_id))
+        if note is None or len(note) != ID_BYTES:
+            return Refusal.MOVED
+        self._record, self._is_read = None, False
+        given = sealed(note, old_id, self._secret)
+        outcome = self._apply(given, Change(set=change.set, delete=change.delete), given)
+        return Refusal.MOVED if outcome is Refusal.GONE else outcome
 
     def _lose(self, *, moved: bool) -> NoReturn:
         self._gone = SessionGone(moved=moved)

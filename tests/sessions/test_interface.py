@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from http.cookies import SimpleCookie
 from typing import Literal
 from uuid import UUID
@@ -139,7 +140,7 @@ def make_app(store: SessionStore, somewhere: Place) -> Flask:
 
     @app.post("/renew")
     def renew() -> str:
-        session().renew()
+        session().renew(flask.request.headers.get("X-Secret", ""))
         session()["name"] = "Ada"
         return "ok"
 
@@ -527,6 +528,62 @@ def test_a_session_that_ended_before_a_request_used_it_is_like_none(app: Flask, 
     with_cookie(app, old).post("/end")
     assert client.post("/visit").text == "1"
     assert cookie(client) != old
+
+
+SECRET = "s" * 32
+
+
+def sign_in(client: FlaskClient, secret: str, name: str = "Ada") -> int:
+    """Change the privilege, in a step that also counts. The status."""
+
+    def use(s: Session) -> None:
+        assert "read before" not in s
+        s.renew(secret)
+        s.step(Change(set={"name": json.dumps(name).encode()}, add={"sign-ins": 1}))
+        assert s.get("name") == name
+        assert s.counters == {"visits": 1, "sign-ins": 1}
+
+    return do(client, use)[0]
+
+
+def test_a_move_is_repeated_for_the_old_id_with_the_secret_and_not_for_the_old_id_alone(
+    app: Flask, client: FlaskClient
+) -> None:
+    """The first response is lost: ``client`` goes on with the old id."""
+    client.post("/visit")
+    old = cookie(client)
+    first, thief = with_cookie(app, old), with_cookie(app, old)
+    assert sign_in(first, SECRET) == 200
+    for secret in ("", "t" * 32, SECRET[1:]):
+        assert sign_in(thief, secret, "Mallory") == 409
+        assert cookie(thief) == old
+    assert show(thief)["exists"] is False
+    assert sign_in(client, SECRET) == 200
+    assert cookie(client) == cookie(first) != old
+    assert show(client) == {"exists": True, "values": {"name": "Ada"}, "n": {"visits": 1, "sign-ins": 1}}
+
+
+def test_a_move_is_not_repeated_once_the_session_has_gone_on(app: Flask, client: FlaskClient) -> None:
+    client.post("/visit")
+    late = with_cookie(app, cookie(client))
+    assert sign_in(client, SECRET) == 200
+    client.post("/renew")
+    assert sign_in(late, SECRET, "late") == 409
+    client.post("/end")
+    assert sign_in(late, SECRET, "late") == 409
+    assert show(late)["exists"] is False
+
+
+def test_moves_at_once_with_one_secret_give_one_id(app: Flask, client: FlaskClient) -> None:
+    client.post("/visit")
+    clients = [with_cookie(app, cookie(client)) for _ in range(8)]
+
+    def renew(mine: FlaskClient) -> None:
+        assert mine.post("/renew", headers={"X-Secret": SECRET}).status_code == 200
+
+    at_once(*[partial(renew, mine) for mine in clients])
+    assert len({cookie(mine) for mine in clients}) == 1
+    assert show(clients[0])["n"] == {"visits": 1}
 
 
 def test_every_use_after_the_end_says_so(app: Flask, client: FlaskClient) -> None:

@@ -13,7 +13,7 @@ class Proxy:
 
     ``delay``: seconds before each answer is passed on. ``swallow``: nothing is passed on, and nothing is refused.
     ``answer``: what is sent back to whatever is asked, instead of the server's answer. ``drip``: answers come a byte at
-    a time, with so many seconds between.
+    a time, with so many seconds between. ``cut``: the connection is closed where an answer would be passed on.
     """
 
     def __init__(self, target: int) -> None:
@@ -27,6 +27,7 @@ class Proxy:
         self.swallow = False
         self.answer = b""
         self.drip = 0.0
+        self.cut = False
         self._start(self._accept)
 
     def close(self) -> None:
@@ -75,6 +76,8 @@ class Proxy:
             else:
                 server.sendall(data)
             return
+        if self.cut:
+            raise ConnectionAbortedError
         if self.delay:
             time.sleep(self.delay)
         if self.drip:

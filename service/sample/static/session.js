@@ -12,7 +12,8 @@ export function start() {
     if ($(id).dateTime) showDate($(id), $(id).dateTime);
   }
   on("sign-in", async () => {
-    await ask("PUT", "/api/session", { document: { name: $("visitor-name").value } });
+    const { name, key } = Object.fromEntries(new FormData($("sign-in")));
+    await ask("PUT", "/api/session", { document: { name }, headers: { "Idempotency-Key": key } });
     await refresh();
     $("sign-out").querySelector("button").focus();
   });

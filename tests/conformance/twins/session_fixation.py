@@ -4,5 +4,5 @@ from service.sessions.session import Session
 from tests.conformance.twins.ours import start
 
 if __name__ == "__main__":
-    Session.renew = lambda self: None  # type: ignore[method-assign] # noqa: ARG005 -- as the real one
+    Session.renew = lambda self, secret="": None  # type: ignore[method-assign] # noqa: ARG005 -- as the real one
     start()
