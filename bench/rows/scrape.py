@@ -52,7 +52,9 @@ def _after(count: int, context: Context) -> Metrics:
     kinds = seen.end()
     for _ in range(count - THROUGH):
         method, route, status = source.choice(kinds)
-        metrics.request(method, route, status, seconds=source.random(), received=1, sent=1, trace_id=None)
+        metrics.request(
+            method, route, status, is_transfer=False, seconds=source.random(), received=1, sent=1, trace_id=None
+        )
     context.say(f"{count} requests counted")
     return metrics
 

@@ -37,9 +37,10 @@ def instrument(
     """The application with its requests traced, counted and logged, and its exceptions made into responses.
 
     Sets ``service.request_id`` and ``service.in_flight`` in the environment. Reads from it, when the request is over,
-    ``service.route`` (the rule's template), ``service.client_ip`` (else ``REMOTE_ADDR``), and ``service.is_probe``: a
-    view whose clients ask every few seconds sets it to true. Adds ``X-Request-Id`` to the response, and those of
-    ``headers`` that it does not have. How severe a status is in the log: access.py.
+    ``service.route`` (the rule's template), ``service.client_ip`` (else ``REMOTE_ADDR``), ``service.is_transfer`` (it
+    had a slot: transfer_slots.py), and ``service.is_probe``: a view whose clients ask every few seconds sets it.
+    Adds ``X-Request-Id`` to the response, and those of ``headers`` that it does not have. How severe a status is in the
+    log: access.py.
     """
     metrics.serving()
     logs.count_records(metrics.log_records, metrics.log_records_dropped)
@@ -199,6 +200,7 @@ class _Exchange:
                 environ["REQUEST_METHOD"],
                 environ.get("service.route", ""),
                 self._status,
+                is_transfer=environ.get("service.is_transfer", False),
                 seconds=seconds,
                 received=received,
                 sent=sent,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from prometheus_client import Gauge
 
 from service.bulkhead import Bulkhead
@@ -45,6 +45,7 @@ class TransferSlots:
                 )
             self._free -= 1
             self._busy.inc()
+        request.environ["service.is_transfer"] = True
         slot = TransferSlot()
         slot.callback(self._give_back)
         return slot

@@ -31,17 +31,23 @@ class Metrics:
 
     def __init__(self, settings: Settings) -> None:
         self.registry = registry = CollectorRegistry()
-        self._series: dict[tuple[str, str, int], tuple[Histogram, Counter, Counter]] = {}  # of each kind of request
+        # By method, route, status, and whether it was a transfer.
+        self._series: dict[tuple[str, str, int, bool], tuple[Histogram, Counter, Counter]] = {}
         self._counts = settings.threads, settings.transfer_slots
-        http = ("http_request_method", "http_route", "http_response_status_code")
         self._duration = Histogram(
-            "http_server_request_duration_seconds", "Duration of HTTP requests.", http, registry=registry
+            "http_server_request_duration_seconds",
+            "Duration of HTTP requests; that of a transfer depends on its size and its client.",
+            ("http_request_method", "http_route", "http_response_status_code", "transfer"),
+            registry=registry,
         )
         self._received = Counter(
-            "http_server_request_body_bytes", "Bytes of request bodies that were read.", http[1:2], registry=registry
+            "http_server_request_body_bytes",
+            "Bytes of request bodies that were read.",
+            ("http_route",),
+            registry=registry,
         )
         self._sent = Counter(
-            "http_server_response_body_bytes", "Bytes of response bodies.", http[1:2], registry=registry
+            "http_server_response_body_bytes", "Bytes of response bodies.", ("http_route",), registry=registry
         )
         self.active = Gauge(ACTIVE_REQUESTS, "Requests in flight.", multiprocess_mode="livesum", registry=registry)
         self._threads = Gauge("server_threads", "Request threads.", multiprocess_mode="livesum", registry=registry)
@@ -93,18 +99,27 @@ class Metrics:
         self._transfers.set(transfers)
 
     def request(
-        self, method: str, route: str, status: int, *, seconds: float, received: int, sent: int, trace_id: str | None
+        self,
+        method: str,
+        route: str,
+        status: int,
+        *,
+        is_transfer: bool,
+        seconds: float,
+        received: int,
+        sent: int,
+        trace_id: str | None,
     ) -> None:
         """A request is over. ``route`` is the rule's template, "" where there is none.
 
         ``trace_id`` (32 hex digits) becomes the exemplar; None where the trace is kept nowhere.
         """
         known = method if method in _METHODS else _OTHER
-        series = self._series.get((known, route, status))
+        series = self._series.get((known, route, status, is_transfer))
         if series is None:  # to look labels up costs more than to count
-            duration = self._duration.labels(known, route, str(status))
+            duration = self._duration.labels(known, route, str(status), "true" if is_transfer else "false")
             series = duration, self._received.labels(route), self._sent.labels(route)
-            self._series[known, route, status] = series
+            self._series[known, route, status, is_transfer] = series
         series[0].observe(seconds, None if trace_id is None else {"trace_id": trace_id})
         series[1].inc(received)
         series[2].inc(sent)

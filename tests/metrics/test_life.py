@@ -165,6 +165,20 @@ def test_each_kind_of_request_is_counted_and_what_it_did(tmp_path: Path, workers
         assert total(service, "dependency_up", dependency="sessions") == 1
 
 
+def test_transfers_are_told_from_other_requests(tmp_path: Path) -> None:
+    """By what a request did, whatever its route: how long a transfer takes says nothing about the service."""
+    with running_service(tmp_path) as service:
+        with Visitor(service.app_url) as visitor:
+            for name, size in (("large", 100_000), ("small", 1000)):
+                visitor.put(name, b"x" * size)
+                for _ in range(3):
+                    assert len(visitor.get(f"/bytes/{name}").body) == size
+        wait_until("all requests counted", lambda: total(service, COUNT) == 8)
+        assert total(service, COUNT, http_request_method="PUT", transfer="true") == 2
+        assert total(service, COUNT, http_request_method="GET", transfer="true") == 3
+        assert total(service, COUNT, http_request_method="GET", transfer="false") == 3
+
+
 def test_sessions_that_are_found_and_not_found_are_counted(tmp_path: Path) -> None:
     with running_service(tmp_path) as service:
         with Visitor(service.app_url) as visitor:

@@ -31,7 +31,7 @@ def metrics() -> Metrics:
 
 
 def visit(metrics: Metrics, method: str = "GET", trace_id: str | None = None, seconds: float = 0.01) -> None:
-    metrics.request(method, "/x/<name>", 200, seconds=seconds, received=3, sent=5, trace_id=trace_id)
+    metrics.request(method, "/x/<name>", 200, is_transfer=False, seconds=seconds, received=3, sent=5, trace_id=trace_id)
 
 
 @pytest.mark.parametrize("accept", [OPENMETRICS, f"{OPENMETRICS}; version=1.0.0", PROMETHEUS_ASKS])
@@ -97,8 +97,8 @@ def test_methods_that_nobody_knows_are_one(metrics: Metrics) -> None:
     for method in ("GET", "get", "BREW", "X" * 1000, ""):
         visit(metrics, method)
     found = samples(metrics)
-    assert found["http_server_request_duration_seconds_count|GET|200|/x/<name>"] == 1
-    assert found["http_server_request_duration_seconds_count|_OTHER|200|/x/<name>"] == 4
+    assert found["http_server_request_duration_seconds_count|GET|200|/x/<name>|false"] == 1
+    assert found["http_server_request_duration_seconds_count|_OTHER|200|/x/<name>|false"] == 4
     assert found["http_server_request_body_bytes_total|/x/<name>"] == 15
     assert found["http_server_response_body_bytes_total|/x/<name>"] == 25
 
@@ -115,7 +115,7 @@ def test_an_exemplar_names_the_trace_of_a_request_that_is_kept(metrics: Metrics)
 
 def test_metrics_of_two_applications_do_not_meet(metrics: Metrics) -> None:
     visit(metrics)
-    assert "http_server_request_duration_seconds_count|GET|200|/x/<name>" not in samples(METRICS)
+    assert "http_server_request_duration_seconds_count|GET|200|/x/<name>|false" not in samples(METRICS)
 
 
 def test_a_part_of_the_service_adds_a_metric_of_its_own(metrics: Metrics) -> None:

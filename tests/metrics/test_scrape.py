@@ -31,7 +31,7 @@ def full(metrics: Metrics) -> None:
     metrics.log_records("INFO", 1)
     metrics.session_hits.inc()
     metrics.stored_in.inc(5)
-    metrics.request("GET", "/x", 200, seconds=0.2, received=1, sent=2, trace_id=TRACE)
+    metrics.request("GET", "/x", 200, is_transfer=False, seconds=0.2, received=1, sent=2, trace_id=TRACE)
 
 
 @pytest.fixture
@@ -92,7 +92,8 @@ class Parent:
         metrics.active.inc()
         metrics.set_dependency("sessions", up=os.getpid() % 2 == 0)
         for n in range(101):
-            metrics.request("GET", f"/route-{n % 7}", 200 + n % 3, seconds=0.001 * n, received=n, sent=2, trace_id=None)
+            kind = ("GET", f"/route-{n % 7}", 200 + n % 3)
+            metrics.request(*kind, is_transfer=False, seconds=0.001 * n, received=n, sent=2, trace_id=None)
             metrics.operation("sessions", "redis", "read", "ok", 0.001)
         os.write(ready, b"x")
         os.read(go_on, 1)
