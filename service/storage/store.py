@@ -73,7 +73,7 @@ class ObjectStore(Protocol):
     """Where objects live. Every method may raise StorageUnavailable or StorageMisconfigured.
 
     Keys are like ``visitors/<owner>/<name>``; a name has no ``/`` and is 1 to 255 bytes of UTF-8. The store puts the
-    URL's own prefix in front, and takes it off again.
+    URL's own prefix, if it has one, in front, and takes it off again. Safe for threads.
     """
 
     name: str  # "gcs", "file"
@@ -82,6 +82,7 @@ class ObjectStore(Protocol):
         """Write an object from ``body``.
 
         ``generation``: the one it must replace, 0 for "must not exist", None for "whatever is there".
+        ValueError where the key is not UTF-8, or where the content type would be sent in a header and is not printable.
         Where ``body`` raises, nothing is left behind and the exception goes through. The body's CRC32C is computed on
         the way in and compared with what the store says (ChecksumMismatch). Raises PreconditionFailed. After
         OutcomeUnknown the object may be there; after any other error it is not.
