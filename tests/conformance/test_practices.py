@@ -24,6 +24,7 @@ from tests.conformance.twins import TWINS, Twin
 from tests.support.fleet import fleet, steady_port
 from tests.support.gcs import create_bucket, fake_gcs
 from tests.support.http import Visitor
+from tests.support.practices import proved_by, rows_of_the_readme, titles
 from tests.support.service import PROJECT, running_service
 
 # Those beside an application that can't be changed are shown in tests/e2e/sidecars.
@@ -111,6 +112,12 @@ def test_each_check_is_seen_red_somewhere() -> None:
     load_rows()
     red = {twin.breaks for twin in TWINS} | RED_ON_THE_USUAL | RED_ON_THE_CARELESS | RED_BESIDE_TWINS.keys()
     assert red | {RED_ON_THE_HOSTILE} == {check.name for check in ALL if check.row in SEEN_FROM_OUTSIDE}
+
+
+def test_the_documents_name_each_row_and_where_it_is_proved() -> None:
+    assert titles() == ROWS
+    assert rows_of_the_readme() == set(ROWS)
+    assert proved_by("make test-practices") == SEEN_FROM_OUTSIDE
 
 
 def test_a_service_that_is_not_ours_gets_a_table_to_work_from(tmp_path: Path) -> None:

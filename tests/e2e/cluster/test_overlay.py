@@ -9,7 +9,8 @@ import pytest
 from conformance.rows import BESIDE, ROWS
 from tests.e2e.cluster.conformance import cluster_options, conform, instances
 from tests.e2e.cluster.generator import load
-from tests.e2e.cluster.overlay import PROJECT, Copy, Images, deployed
+from tests.e2e.cluster.overlay import Copy, Images, deployed
+from tests.support.practices import proved_by
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -35,7 +36,7 @@ def test_every_practice_is_kept(copy: Copy, tmp_path: Path) -> None:
     print(f"\n{run.table}")
     assert run.rows("broken") == set(), run.table
     assert run.rows("ok") == set(ROWS) - set(BESIDE)  # those are shown in test_tomcat.py
-    assert run.rows("ok") | set(BESIDE) == documented()
+    assert run.rows("ok") | set(BESIDE) == proved_by("make test-cluster")
 
 
 def test_the_twin_is_red_in_each_row_that_a_cluster_shows(images: Images, tmp_path: Path) -> None:
@@ -50,11 +51,3 @@ def test_the_twin_is_red_in_each_row_that_a_cluster_shows(images: Images, tmp_pa
             run = conform(options, tmp_path / "report.json", "--only=2c,3a,3b,3c,4c,6b,7")
     print(f"\n{run.table}")
     assert run.rows("broken") == {"2c", "3a", "3b", "3c", "4c", "6b", "7"}, run.table
-
-
-def documented() -> set[str]:
-    """The rows that docs/practices.md says are proved in a cluster."""
-    lines = [line.split("|") for line in (PROJECT / "docs" / "practices.md").read_text().splitlines() if "|" in line]
-    head, _, *rows = [[cell.strip() for cell in line] for line in lines]
-    column = next(at for at, cell in enumerate(head) if "make test-cluster" in cell)
-    return {row[1] for row in rows if row[column] == "yes"}

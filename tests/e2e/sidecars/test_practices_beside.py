@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.support.agent import AGENT, log_agent
 from tests.support.exporter import jmx_exporter, jmx_options
+from tests.support.practices import proved_by
 from tests.support.processes import free_port, stop
 from tests.support.service import PROJECT
 from tests.support.tomcat import Tomcat, tomcat
@@ -45,6 +46,7 @@ def test_ours_is_green(tmp_path: Path) -> None:
             checks = conform(tmp_path, running, *ledger_options(running, out), "--exporter-url", exporter)
     assert statuses(checks, "1b") == {"ok"}
     assert statuses(checks, "4b") == {"ok"}
+    assert proved_by("make test-sidecars") == {"1b", "4b"}
 
 
 def test_an_agent_that_follows_the_path_only_is_red(tmp_path: Path) -> None:
