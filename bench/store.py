@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 
 from bench.machine import cores, on_core
 from bench.servers import Server, service
-from tests.sample.support import Visitor
 from tests.support.gcs import create_bucket, object_names, strict_gcs
+from tests.support.product import Visitor
 from tests.support.service import PROJECT
 
 BUCKET = "files"

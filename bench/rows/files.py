@@ -13,7 +13,7 @@ from bench.figures import Figure, Goal, alternate
 from bench.machine import cores, on_core
 from bench.servers import Server
 from bench.store import Stores, stores
-from tests.sample.support import file_path
+from tests.support.product import file_path
 from tests.support.raw import head
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30

@@ -8,7 +8,7 @@ from bench.context import Context
 from bench.figures import Figure, Goal, alternate
 from bench.machine import cores, on_core
 from bench.store import BUCKET, Stores, stores, visitor
-from tests.sample.support import Visitor
+from tests.support.product import Visitor
 
 FILES = 10_000
 PAGE = 1000  # as the library takes by itself

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sample.support import running_sample_stack
+from tests.support.product import running_sample_stack
 from tests.support.stacks import NAMES, Stack
 
 

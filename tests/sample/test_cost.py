@@ -23,10 +23,10 @@ from service.http.transfer_slots import SMALL
 from service.settings import load
 from service.storage.gcs import GcsClient, GcsStore
 from service.storage.store import StorageUnavailable
-from tests.sample.support import Visitor, file_path, running_sample
 from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.support.hold import metric
 from tests.support.processes import wait_until
+from tests.support.product import Visitor, file_path, running_sample
 from tests.support.raw import RawClient, head
 from tests.support.redis import RedisServer, redis_server
 from tests.support.service import Service

@@ -7,8 +7,8 @@ import pytest
 from openapi_spec_validator import validate
 
 from tests.http.test_openapi import assert_described
-from tests.sample.support import Visitor, running_sample, running_sample_stack
 from tests.support.edges import assert_guarded, assert_problem, find_nothing
+from tests.support.product import Visitor, running_sample, running_sample_stack
 from tests.support.stacks import Stack
 
 

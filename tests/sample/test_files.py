@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.sample.support import Visitor, file_path, running_sample, wait_for_account
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.http import Answer
 from tests.support.processes import wait_until
+from tests.support.product import Visitor, file_path, running_sample, wait_for_account
 from tests.support.raw import RawClient, head
 from tests.support.stacks import Stack
 

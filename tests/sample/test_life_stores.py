@@ -4,9 +4,9 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.sample.support import Visitor, running_sample
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.processes import wait_until
+from tests.support.product import Visitor, running_sample
 from tests.support.proxy import proxy
 from tests.support.redis import redis_server
 

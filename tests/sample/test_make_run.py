@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.sample.support import Visitor
+from tests.support.product import Visitor
 from tests.unit.test_make_run import make_run
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.metrics.test_life import NO_ROUTE, Kind, ask_each, assert_counted, total
-from tests.sample.support import Visitor, running_sample
+from tests.support.product import Visitor, running_sample
 
 FILE = "/api/files/<anything:name>"
 KINDS: list[Kind] = [

@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.sample.support import Visitor, running_sample, wait_for_account
 from tests.support.forms import FORM, MULTIPART, form, part
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.http import Answer
 from tests.support.processes import freeze, wait_until
+from tests.support.product import Visitor, running_sample, wait_for_account
 from tests.support.raw import RawClient
 from tests.support.redis import redis_server
 from tests.support.stacks import Stack

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sample.support import Visitor, file_path, running_sample
 from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.support.http import Answer
 from tests.support.processes import wait_until
+from tests.support.product import Visitor, file_path, running_sample
 from tests.support.service import Service
 
 LARGE = 3 * 2**20  # bytes: more than one piece of a download

@@ -6,9 +6,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.sample.support import Visitor, file_path
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.processes import stop, wait_until
+from tests.support.product import Visitor, file_path
 from tests.support.profiled import COUNT, OFF, WRITE
 from tests.support.redis import redis_server
 from tests.support.service import DEFAULTS, PROJECT, Service

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from tests.sample.support import running_sample
 from tests.support.browser import Visit, chromium, visit
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.nginx import nginx
+from tests.support.product import running_sample
 from tests.support.redis import redis_server
 
 Open = Callable[..., AbstractContextManager[Visit]]

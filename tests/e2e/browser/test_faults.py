@@ -13,10 +13,10 @@ from playwright.sync_api import Browser, expect
 
 from tests.e2e.browser.conftest import Site, two_instances
 from tests.e2e.browser.test_flows import row, sign_in, slow_down, upload
-from tests.sample.support import running_sample
 from tests.support.browser import Visit, visit
 from tests.support.fleet import steady_port
 from tests.support.processes import stop
+from tests.support.product import running_sample
 from tests.support.redis import redis_server
 from tests.support.service import Service
 

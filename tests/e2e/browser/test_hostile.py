@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, Dialog, expect
 
 from tests.e2e.browser.conftest import Site
 from tests.e2e.browser.test_flows import row, sign_in, upload
-from tests.sample.support import running_sample
 from tests.support.browser import Visit, visit
+from tests.support.product import running_sample
 
 SCRIPTS = [
     "<script>alert(1)<script>",

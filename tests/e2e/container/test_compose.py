@@ -16,10 +16,10 @@ import pytest
 import redis
 
 from tests.e2e.container.podman import Container, podman, running_container
-from tests.sample.support import Visitor, file_path
 from tests.support.compose import FOLDER, RULES, changed, service
 from tests.support.gcs import fake_gcs_binary
 from tests.support.processes import free_port, freeze, require, running, wait_until
+from tests.support.product import Visitor, file_path
 from tests.support.prometheus import Prometheus
 
 pytestmark = pytest.mark.timeout(300)

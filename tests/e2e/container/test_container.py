@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.container.podman import Container, has_no_rights, running_container, status_of
-from tests.sample.support import Visitor, file_path
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.processes import wait_until
+from tests.support.product import Visitor, file_path
 from tests.support.raw import RawClient, head
 from tests.support.redis import redis_server
 
