@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.product import running_sample_stack
+from tests.support.product import running_product_stack
 from tests.support.stacks import NAMES, Stack
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The service as it comes."""
-    with running_sample_stack(request.param) as running:
+    with running_product_stack(request.param) as running:
         yield running
 
 
@@ -19,5 +19,5 @@ def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
 def small(request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The service with small limits."""
     limits = {"MAX_UPLOAD_BYTES": "1000000", "MAX_FILES": "10", "MAX_TOTAL_BYTES": "2000000", "THREADS": "16"}
-    with running_sample_stack(request.param, **limits) as running:
+    with running_product_stack(request.param, **limits) as running:
         yield running

@@ -26,7 +26,7 @@ from service.storage.store import StorageUnavailable
 from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.support.hold import metric
 from tests.support.processes import wait_until
-from tests.support.product import Visitor, file_path, running_sample
+from tests.support.product import Visitor, file_path, running_product
 from tests.support.raw import RawClient, head
 from tests.support.redis import RedisServer, redis_server
 from tests.support.service import Service
@@ -45,7 +45,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 def service(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("service")
     # One thread's worth of requests at a time; no background check falls into what is counted.
-    with running_sample(folder, SESSION_URL=redis.url, DEPENDENCY_CHECK_INTERVAL="300s") as running:
+    with running_product(folder, SESSION_URL=redis.url, DEPENDENCY_CHECK_INTERVAL="300s") as running:
         yield running
 
 
@@ -118,7 +118,7 @@ def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -
         create_bucket(store.url, "files")
         settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": store.url, "THREADS": "3"}
         settings |= {"READY_REQUIRES": "sessions,storage", "DEPENDENCY_CHECK_INTERVAL": "300s"}
-        service = stack.enter_context(running_sample(tmp_path, settings))
+        service = stack.enter_context(running_product(tmp_path, settings))
         visitor = stack.enter_context(Visitor(service.app_url))
         path, head_request = file_path("a"), {"objects.get": 1}
         is_small = size <= SMALL

@@ -8,14 +8,14 @@ from openapi_spec_validator import validate
 
 from tests.http.test_openapi import assert_described
 from tests.support.edges import assert_guarded, assert_problem, find_nothing
-from tests.support.product import Visitor, running_sample, running_sample_stack
+from tests.support.product import Visitor, running_product, running_product_stack
 from tests.support.stacks import Stack
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
     """The edges are the same on every store."""
-    with running_sample_stack("memory") as running:
+    with running_product_stack("memory") as running:
         yield running
 
 
@@ -46,7 +46,7 @@ def test_an_answer_is_kept_by_no_cache(stack: Stack) -> None:
 
 
 def test_a_quota_that_is_used_up_is_no_error_in_the_log(tmp_path: Path) -> None:
-    with running_sample(tmp_path, MAX_FILES="0") as service, Visitor(service.app_url) as visitor:
+    with running_product(tmp_path, MAX_FILES="0") as service, Visitor(service.app_url) as visitor:
         assert visitor.put("a", b"x").status == 507
         record = service.wait_for(lambda r: r.get("httpRequest", {}).get("status") == 507)
     assert record["severity"] == "WARNING"

@@ -12,10 +12,11 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.sample.support import wait_for_account
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.http import Answer
 from tests.support.processes import wait_until
-from tests.support.product import Visitor, file_path, running_sample, wait_for_account
+from tests.support.product import Visitor, file_path, running_product
 from tests.support.raw import RawClient, head
 from tests.support.stacks import Stack
 
@@ -255,7 +256,7 @@ def test_what_changes_during_an_upload_is_not_overwritten_unseen(tmp_path: Path,
             "READY_REQUIRES": "storage",
             "DEPENDENCY_CHECK_INTERVAL": "300s",
         }  # no check is taken for a question
-        service = stack.enter_context(running_sample(tmp_path, settings))
+        service = stack.enter_context(running_product(tmp_path, settings))
         visitor = stack.enter_context(Visitor(service.app_url))
         slow = stack.enter_context(RawClient(service.app_url))
         platform = stack.enter_context(Visitor(service.ops_url))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.processes import wait_until
-from tests.support.product import Visitor, running_sample
+from tests.support.product import Visitor, running_product
 from tests.support.proxy import proxy
 from tests.support.redis import redis_server
 
@@ -22,7 +22,7 @@ def test_a_file_that_is_stored_is_answered_so_though_sessions_are_out_of_reach_b
             "STORAGE_URL": "gs://files",
             "STORAGE_EMULATOR_HOST": objects.url,
         }
-        service = stack.enter_context(running_sample(tmp_path, settings))
+        service = stack.enter_context(running_product(tmp_path, settings))
         visitor = stack.enter_context(Visitor(service.app_url))
         assert visitor.put("kept", b"first").status == 201
         objects.clear()

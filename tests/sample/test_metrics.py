@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.metrics.test_life import NO_ROUTE, Kind, ask_each, assert_counted, total
-from tests.support.product import Visitor, running_sample
+from tests.support.product import Visitor, running_product
 
 FILE = "/api/files/<anything:name>"
 KINDS: list[Kind] = [
@@ -25,7 +25,7 @@ KINDS: list[Kind] = [
 
 
 def test_each_kind_of_request_is_counted_and_what_it_did(tmp_path: Path) -> None:
-    with running_sample(tmp_path) as service:
+    with running_product(tmp_path) as service:
         with Visitor(service.app_url) as visitor:
             assert visitor.put("known", b"x" * 1000).status == 201
             expected = ask_each(visitor, KINDS) | {("PUT", FILE, "201"): 1.0}

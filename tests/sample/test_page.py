@@ -11,11 +11,12 @@ from urllib.parse import urlencode
 
 import pytest
 
+from tests.sample.support import wait_for_account
 from tests.support.forms import FORM, MULTIPART, form, part
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.http import Answer
 from tests.support.processes import freeze, wait_until
-from tests.support.product import Visitor, running_sample, wait_for_account
+from tests.support.product import Visitor, running_product
 from tests.support.raw import RawClient
 from tests.support.redis import redis_server
 from tests.support.stacks import Stack
@@ -191,7 +192,7 @@ def test_the_page_does_not_wait_for_a_store_that_is_down(tmp_path: Path) -> None
             "STORAGE_TIMEOUT": "2s",
             "STORAGE_RETRY_BUDGET": "300s",
         }
-        with running_sample(tmp_path, settings) as service, Visitor(service.app_url, timeout=20) as visitor:
+        with running_product(tmp_path, settings) as service, Visitor(service.app_url, timeout=20) as visitor:
             visitor.put("a.txt", b"x")
             freeze(gcs.pid)
             try:
@@ -204,7 +205,7 @@ def test_the_page_does_not_wait_for_a_store_that_is_down(tmp_path: Path) -> None
 
 
 def test_the_status_tells_no_more_than_visitors_may_know(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as redis, running_sample(tmp_path, SESSION_URL=redis.url) as service:
+    with redis_server(tmp_path) as redis, running_product(tmp_path, SESSION_URL=redis.url) as service:
         with Visitor(service.app_url) as visitor:
             redis.process.terminate()
             service.wait_for(lambda record: "sessions can't serve" in record["message"])
@@ -218,7 +219,7 @@ def test_the_status_tells_no_more_than_visitors_may_know(tmp_path: Path) -> None
 
 
 def test_the_figures_are_those_of_the_metrics(tmp_path: Path) -> None:
-    with running_sample(tmp_path, PAGE_NUMBERS="true", WEB_CONCURRENCY="2", THREADS="3") as service:
+    with running_product(tmp_path, PAGE_NUMBERS="true", WEB_CONCURRENCY="2", THREADS="3") as service:
         for _ in range(20):
             with Visitor(service.app_url) as visitor:
                 assert visitor.get("/api/instance").status == 200

@@ -15,7 +15,7 @@ import pytest
 from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.support.http import Answer
 from tests.support.processes import wait_until
-from tests.support.product import Visitor, file_path, running_sample
+from tests.support.product import Visitor, file_path, running_product
 from tests.support.service import Service
 
 LARGE = 3 * 2**20  # bytes: more than one piece of a download
@@ -59,7 +59,7 @@ def scene(folder: Path, **more: str) -> Iterator[Scene]:
         create_bucket(objects.url, "files")
         settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": objects.url, "READY_REQUIRES": "storage"}
         settings |= {"DEPENDENCY_CHECK_INTERVAL": "300s"}  # no check meets a fault
-        with running_sample(folder, settings | more) as service, Visitor(service.ops_url) as platform:
+        with running_product(folder, settings | more) as service, Visitor(service.ops_url) as platform:
             wait_until("the first check of the store", lambda: platform.get("/ready").status == 200)
             yield Scene(objects, service)
 

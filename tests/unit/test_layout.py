@@ -155,3 +155,15 @@ def test_the_suite_imports_nothing_of_the_rest() -> None:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             assert not [name for name in names if name.partition(".")[0] in ("service", "tests", "bench")], path
+
+
+def test_nothing_imports_the_sample_but_its_own_tests() -> None:
+    """A fork deletes it, and its folder in tests/."""
+    for root in ("tests", "bench", "scripts", "sidecars"):
+        for path in (PROJECT / root).rglob("*.py"):
+            if path.is_relative_to(PROJECT / "tests" / "sample"):
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+                assert not [name for name in names if name.startswith(("service.sample", "tests.sample"))], path

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 from tests.support.browser import Visit, chromium, visit
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.nginx import nginx
-from tests.support.product import running_sample
+from tests.support.product import running_product
 from tests.support.redis import redis_server
 
 Open = Callable[..., AbstractContextManager[Visit]]
@@ -32,7 +32,7 @@ def two_instances(folder: Path, **settings: str) -> Iterator[Site]:
     settings.setdefault("SESSION_TIMEOUT", "2s")  # tests share their machine
     with contextlib.ExitStack() as stack:
         services = [
-            stack.enter_context(running_sample(folder, settings, INSTANCE=name, DOCS_URL="https://docs.example.org"))
+            stack.enter_context(running_product(folder, settings, INSTANCE=name, DOCS_URL="https://docs.example.org"))
             for name in ("east", "west")
         ]
         ports = [int(service.app_url.rpartition(":")[2]) for service in services]

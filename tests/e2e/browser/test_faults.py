@@ -16,7 +16,7 @@ from tests.e2e.browser.test_flows import row, sign_in, slow_down, upload
 from tests.support.browser import Visit, visit
 from tests.support.fleet import steady_port
 from tests.support.processes import stop
-from tests.support.product import running_sample
+from tests.support.product import running_product
 from tests.support.redis import redis_server
 from tests.support.service import Service
 
@@ -45,7 +45,7 @@ def test_redis_stops_and_starts_while_the_page_is_open(browser: Browser, tmp_pat
     settings = {"SESSION_URL": f"redis://127.0.0.1:{port}/0", "DEPENDENCY_CHECK_INTERVAL": "2s"}  # the default
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(redis_server(tmp_path, port=port))
-        service = stack.enter_context(running_sample(tmp_path, settings))
+        service = stack.enter_context(running_product(tmp_path, settings))
         visitor = stack.enter_context(visit(browser, service.app_url))
         page = visitor.page
         state = page.locator("#state-sessions")
@@ -74,7 +74,7 @@ def test_an_outage_shows_though_nobody_uses_the_store(browser: Browser, tmp_path
     """Checks are far apart, and the page's own questions make them come."""
     with redis_server(tmp_path) as server:
         settings = {"SESSION_URL": server.url, "DEPENDENCY_CHECK_INTERVAL": "300s"}
-        with running_sample(tmp_path, settings) as service, visit(browser, service.app_url) as visitor:
+        with running_product(tmp_path, settings) as service, visit(browser, service.app_url) as visitor:
             state = visitor.page.locator("#state-sessions")
             expect(state).to_have_attribute("data-state", "pass")
             visitor.watch.expect("503")
@@ -90,7 +90,7 @@ def test_the_service_is_killed_in_the_middle_of_an_upload(
     port = steady_port()
     with contextlib.ExitStack() as stack:
         settings = {"SESSION_URL": stack.enter_context(redis_server(tmp_path)).url, "PORT": str(port)}
-        service = stack.enter_context(running_sample(tmp_path, settings))
+        service = stack.enter_context(running_product(tmp_path, settings))
         visitor = stack.enter_context(visit(browser, service.app_url))
         page = visitor.page
         upload(page, file("before.txt"))
@@ -107,7 +107,7 @@ def test_the_service_is_killed_in_the_middle_of_an_upload(
         expect(page.locator("#state-sessions")).to_contain_text("not known")
         visitor.shoot("killed")
         slowness.detach()
-        stack.enter_context(running_sample(tmp_path, settings))
+        stack.enter_context(running_product(tmp_path, settings))
         expect(page.locator("#connection")).to_have_text("")
         page.get_by_role("button", name="Retry large.bin").click()
         expect(row(page, "large.bin")).to_contain_text("19.1 MiB")
@@ -128,7 +128,7 @@ def test_a_session_is_begun_once_however_many_files_come_first(visitor: Visit, f
 
 
 def test_a_draining_instance_says_that_it_is_not_ready(browser: Browser, tmp_path: Path) -> None:
-    with running_sample(tmp_path, SHUTDOWN_DELAY="60s") as service, visit(browser, service.app_url) as visitor:
+    with running_product(tmp_path, SHUTDOWN_DELAY="60s") as service, visit(browser, service.app_url) as visitor:
         expect(visitor.page.locator("#state-ready")).to_contain_text("yes")
         service.process.terminate()
         expect(visitor.page.locator("#state-ready")).to_contain_text("shutting down")

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Dialog, expect
 from tests.e2e.browser.conftest import Site
 from tests.e2e.browser.test_flows import row, sign_in, upload
 from tests.support.browser import Visit, visit
-from tests.support.product import running_sample
+from tests.support.product import running_product
 
 SCRIPTS = [
     "<script>alert(1)<script>",
@@ -99,7 +99,7 @@ def test_a_header_is_no_part_of_a_page(visitor: Visit, alerts: list[str], attack
 
 def test_the_name_of_an_instance_is_text(browser: Browser, tmp_path: Path) -> None:
     hostile = "<img src=x onerror=alert(1)> é"
-    with running_sample(tmp_path, INSTANCE=hostile, REVISION=hostile, VERSION=hostile) as service:
+    with running_product(tmp_path, INSTANCE=hostile, REVISION=hostile, VERSION=hostile) as service:
         with visit(browser, service.app_url) as visitor:
             expect(visitor.page.locator("#instance-name")).to_have_text(hostile)
             expect(visitor.page.locator("#legend")).to_contain_text(hostile)
