@@ -1,6 +1,6 @@
 // The visitor's files: the list, deleting with undo, the quota. Uploads are in upload.js.
 
-import { ask } from "./answers.js";
+import { ask } from "./responses.js";
 import { address, list } from "./listing.js";
 import { $, say, showDate, size, text, write } from "./text.js";
 import * as upload from "./upload.js";

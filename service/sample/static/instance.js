@@ -1,6 +1,6 @@
 // Who answered: the facts of the last one, a mark for each of the last answers, and the switch that keeps asking.
 
-import { answers, ask, onAnswer } from "./answers.js";
+import { answers, ask, onAnswer } from "./responses.js";
 import { $, date, duration, text, write } from "./text.js";
 
 const MARKS = 30;

@@ -1,6 +1,6 @@
 // A visitor's files as the API tells of them.
 
-import { ask } from "./answers.js";
+import { ask } from "./responses.js";
 import { date, size, text } from "./text.js";
 
 /** Where a file is. */

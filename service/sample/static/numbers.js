@@ -1,6 +1,6 @@
 // Small charts: of what this browser saw, and of the service's own figures where it offers them.
 
-import { answers } from "./answers.js";
+import { answers } from "./responses.js";
 import { onStatus } from "./instance.js";
 import { $, decimal, percent, text, write } from "./text.js";
 

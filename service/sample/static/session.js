@@ -1,6 +1,6 @@
 // The visitor's session: sign in and out, count visits, and show what the store holds.
 
-import { ask } from "./answers.js";
+import { ask } from "./responses.js";
 import { refresh as refreshFiles } from "./files.js";
 import { $, showDate, text, write } from "./text.js";
 

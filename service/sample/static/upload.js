@@ -1,7 +1,7 @@
 // Uploads: chosen or dropped, two at a time, each with its progress. Bodies are streamed by the browser from the disk.
 // Nothing is overwritten unasked: each goes out with a condition, and where that does not hold the visitor decides.
 
-import { ask, note, parse, refusal, Refused } from "./answers.js";
+import { ask, note, parse, refusal, Refused } from "./responses.js";
 import { address, describe, list } from "./listing.js";
 import { $, date, percent, say, size, text, write } from "./text.js";
 

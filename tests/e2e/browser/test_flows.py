@@ -47,7 +47,7 @@ def test_both_instances_are_seen(visitor: Visit) -> None:
     }
     assert len(colours) == 2
     assert "ms" in (page.locator("#strip li").first.get_attribute("title") or "")
-    visitor.shoot("answers")
+    visitor.shoot("responses")
 
 
 def test_asking_can_be_switched_off(visitor: Visit) -> None:
