@@ -81,7 +81,7 @@ class MemcachedStore:
         self._address = url.removeprefix("memcached://")
         self._timeout = timeout
         self._limits = limits
-        self._breaker = Breaker()
+        self._breaker = Breaker(timeout)
         host, _, port = self._address.rpartition(":")
         host = host.strip("[]")  # of an IPv6 address (RFC 3986 §3.2.2)
         self._pool = ObjectPool(lambda: _Client((host, int(port))), after_remove=lambda client: client.close())
@@ -186,8 +186,8 @@ class MemcachedStore:
             self._epoch += 1
         if cause == "refused":
             self._breaker.succeeded()
-        elif not is_late or waited >= self._timeout / 2:
-            # A request that had little time left proves nothing.
+        elif not is_late or waited >= self._timeout / 2 or self._breaker.is_open:
+            # A request that had little time left proves nothing, but it may have been the one that was to find out.
             self._breaker.failed(message)
         return StoreUnavailable(message)
 

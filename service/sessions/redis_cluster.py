@@ -5,6 +5,7 @@ Which node that is we learn ourselves: redis-py's RedisCluster can't keep what i
 https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 """
 
+import contextlib
 import random
 import time
 from binascii import crc_hqx
@@ -75,6 +76,12 @@ class RedisClusterStore(RedisSessions):
             return super().apply(key, change)
         with within(self._timeout):
             return self._move(key, change.new_key, change)
+
+    def check(self) -> None:
+        """As of one Redis; and each node that was taken to be down is used again if it responds."""
+        with within(self._timeout):
+            super().check()
+            self._nodes.look_at_those_down()
 
     def _move(self, key: str, new_key: str, change: Change) -> Applied | Refusal:
         """Copy, then leave a mark at the old key if no other request wrote there meanwhile; else again.
@@ -167,6 +174,13 @@ class _Nodes:
         """The node at an address."""
         server = self._servers.get((host, port))
         return server or self._servers.setdefault((host, port), self._open(host, port))
+
+    def look_at_those_down(self) -> None:
+        """Ask each of them whether it is back, so that no visitor has to find out."""
+        down = [server for server in self._servers.values() if server.breaker.is_open]
+        for index, server in enumerate(down):
+            with contextlib.suppress(StoreUnavailable, TimeoutError), within(remaining() / (len(down) - index)):
+                server.call(lambda connection: ask(connection, "PING"), probe=True)
 
     def close(self) -> None:
         for server in self._servers.values():

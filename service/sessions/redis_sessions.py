@@ -157,7 +157,7 @@ class RedisServer:
         self.host: str = options["host"]
         address = "[{host}]:{port}" if ":" in self.host else "{host}:{port}"
         self.where = f"Redis at {options['path'] or address.format(**options)}"
-        self.breaker = Breaker()
+        self.breaker = Breaker(timeout)
         self._timeout = timeout
         self._pool = open_pool(**options)
 
@@ -205,8 +205,8 @@ class RedisServer:
             self.close()
         if isinstance(error, exceptions.ResponseError):
             self.breaker.succeeded()
-        elif not is_late or waited >= self._timeout / 2:
-            # A request that had little time left proves nothing.
+        elif not is_late or waited >= self._timeout / 2 or self.breaker.is_open:
+            # A request that had little time left proves nothing, but it may have been the one that was to find out.
             self.breaker.failed(message)
         return StoreUnavailable(message)
 

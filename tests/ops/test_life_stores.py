@@ -5,12 +5,18 @@ import contextlib
 import json
 import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+import pytest
 
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.http import Answer, Visitor
+from tests.support.memcached import MemcachedServer, memcached_server
 from tests.support.processes import free_port, freeze, wait_until
-from tests.support.redis import redis_server
+from tests.support.redis import RedisServer, redis_server
 from tests.support.service import Service, running_service
 
 
@@ -32,6 +38,11 @@ def assert_only_sessions_fail(visitor: Visitor) -> None:
         assert "Set-Cookie" not in session.headers
 
 
+def visit(service: Service) -> Answer:
+    with Visitor(service.app_url) as visitor:
+        return visitor.ask("POST", "/visits")
+
+
 def dependency(service: Service, name: str) -> str:
     with Visitor(service.ops_url) as platform:
         checks = platform.get("/ready").json["checks"]
@@ -50,6 +61,23 @@ def test_redis_frozen_and_thawed(tmp_path: Path) -> None:
             wait_until("sessions again", lambda: visitor.get("/session").status == 200)
             wait_until("the dependency up", lambda: dependency(service, "sessions") == "pass")
             assert visitor.ask("POST", "/visits").json == {"visits": 2}
+
+
+@pytest.mark.parametrize("start", [redis_server, memcached_server])
+def test_a_store_that_is_back_is_used_by_all_requests_at_once_though_none_has_tried_it(
+    tmp_path: Path, start: Callable[[Path], AbstractContextManager[RedisServer | MemcachedServer]]
+) -> None:
+    """The background check finds out. Without it one request would, and those beside it would be refused."""
+    with start(tmp_path) as store, running_service(tmp_path, SESSION_URL=store.url, SESSION_TIMEOUT="5s") as service:
+        with ThreadPoolExecutor(8) as pool:
+            freeze(store.process.pid)
+            failed = [pool.submit(visit, service) for _ in range(8)]
+            assert [one.result().status for one in failed] == [503] * 8
+            wait_until("the dependency down", lambda: dependency(service, "sessions") == "fail")
+            store.process.send_signal(signal.SIGCONT)
+            wait_until("the dependency up", lambda: dependency(service, "sessions") == "pass")
+            served = [pool.submit(visit, service) for _ in range(8)]
+            assert [one.result().status for one in served] == [200] * 8
 
 
 def test_redis_restarted_empty(tmp_path: Path) -> None:

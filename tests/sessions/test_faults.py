@@ -9,12 +9,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import redis.connection
 
-from service.breaker import FAILURES
+from service.breaker import FAILURES, PAUSE
 from service.sessions.memcached import MemcachedStore
 from service.sessions.redis import RedisStore
 from service.sessions.rules import Limits
@@ -27,6 +28,7 @@ from tests.support.redis import RedisServer, redis_server
 from tests.support.session_stores import at_once
 
 TIMEOUT = 0.25
+LONG = 4.0  # seconds, much longer than the breaker's pause
 PATIENT = 5.0  # seconds, where what is said counts and not how soon: tests share their machine
 GENEROUS = 3.0  # seconds; a thread that hangs would hang much longer
 KINDS = ("redis", "memcached")
@@ -267,6 +269,22 @@ def test_no_storm_of_connections_while_it_is_down(between: Proxy, store: Session
     assert between.connections - before < 15
     between.swallow = False
     assert_back(store, key, "after the storm that was none")
+
+
+def test_while_it_is_down_one_request_at_a_time_waits_as_long_as_the_timeout_is(kind: str, running: Server) -> None:
+    with store_at(kind, running.port, timeout=LONG) as store, ThreadPoolExecutor(FAILURES + 4) as pool:
+        key = begun(store)
+        freeze(running.process.pid)
+        opening = [pool.submit(store.read, key) for _ in range(FAILURES)]
+        assert all(isinstance(failed.exception(), StoreUnavailable) for failed in opening)
+        attempts = []
+        for _ in range(4):
+            time.sleep(1.1 * PAUSE)  # or it would be too soon for an attempt, whoever else makes one
+            attempts.append(pool.submit(store.read, key))
+        refused = [attempt for attempt in attempts if "not tried again yet" in str(attempt.exception())]
+        assert len(refused) == len(attempts) - 1
+        running.process.send_signal(signal.SIGCONT)
+        assert_back(store, key, "thawed")
 
 
 def test_a_request_waits_no_longer_for_several_steps_than_for_one(between: Proxy, store: SessionStore) -> None:

@@ -1,5 +1,6 @@
 """Sessions in a real Redis Cluster of three nodes: the same keys and scripts, each on its node."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
+from service.breaker import FAILURES
 from service.sessions import open_store
 from service.sessions.redis_sessions import PREFIX
 from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreUnavailable
 from service.settings import load
 from tests.support.http import Visitor
-from tests.support.processes import wait_until
+from tests.support.processes import freeze, wait_until
 from tests.support.redis_cluster import RedisCluster, redis_cluster
 from tests.support.service import running_service
 
@@ -24,8 +26,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
 
 
 @contextmanager
-def opened(cluster: RedisCluster) -> Iterator[SessionStore]:
-    settings = {"SESSION_URL": cluster.url, "STORAGE_URL": "file:///nowhere", "SESSION_TIMEOUT": "10s"}
+def opened(cluster: RedisCluster, *, timeout: str = "10s") -> Iterator[SessionStore]:
+    settings = {"SESSION_URL": cluster.url, "STORAGE_URL": "file:///nowhere", "SESSION_TIMEOUT": timeout}
     store = open_store(load(settings))
     yield store
     store.close()
@@ -155,6 +157,31 @@ def test_a_node_that_is_down_takes_its_sessions_only(tmp_path: Path) -> None:
             return [name for name in names if not reachable(store, name)] == lost
 
         wait_until("the rest", all_but_lost)
+
+
+def test_a_check_lets_requests_through_to_every_node_that_is_back(tmp_path: Path) -> None:
+    names = [f"{number:064x}" for number in range(30)]
+    with redis_cluster(tmp_path) as cluster, opened(cluster) as patient, opened(cluster, timeout="500ms") as store:
+        for name in names:
+            patient.apply(name, Change(add={"n": 1}, create=True))
+        wait_until("the map is known", lambda: reachable(store, names[0]))
+        one_of_each = [next(name for name in names if has(cluster, number, name)) for number in range(3)]
+        for node in cluster.nodes:
+            freeze(node.process.pid)
+        for name in one_of_each * FAILURES:
+            assert not reachable(store, name)
+        for node in cluster.nodes:
+            node.process.send_signal(signal.SIGCONT)
+        wait_until("the check", lambda: serves(store))
+        assert [name for name in names if not reachable(store, name)] == []  # sooner than their breakers let one try
+
+
+def serves(store: SessionStore) -> bool:
+    try:
+        store.check()
+    except StoreUnavailable:
+        return False
+    return True
 
 
 def has(cluster: RedisCluster, number: int, key: str) -> bool:
