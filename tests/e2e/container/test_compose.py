@@ -83,6 +83,8 @@ def topology(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
                 described["environment"]["STORAGE_EMULATOR_HOST"], {"gcs:4443": f"127.0.0.1:{gcs_port}"}
             ),
             "FORWARDED_ALLOW_IPS": "127.0.0.1",
+            # Time for a busy machine: with a processor's limit, and a Redis that writes to disk, 250 ms may pass.
+            "SESSION_TIMEOUT": "5s",
         }
         replicas = [
             stack.enter_context(
