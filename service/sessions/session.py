@@ -191,7 +191,7 @@ class Session(SessionMixin):
 
         For a change of privilege: an id that an attacker planted opens nothing then (session fixation). ``secret`` is
         random text of the client's own, of 128 bits or more. If the response is lost, a request with the old id and the
-        same secret is given the new id again, for MOVED_SECONDS. Why: docs/decisions/0017-repeated-sign-in.md.
+        same secret is given the new id again, for MOVED_SECONDS. Why: docs/decisions/0018-repeated-sign-in.md.
         """
         self.touched = True
         self._renew = True
