@@ -14,9 +14,9 @@ from bench.load import Load, load
 from bench.machine import cores, on_core
 from bench.open_load import open_load
 from bench.servers import Server, service
-from tests.sample.support import Visitor
 from tests.support.gcs import create_bucket, strict_gcs
 from tests.support.processes import freeze, wait_until
+from tests.support.product import Visitor
 from tests.support.redis import redis_server
 
 SECONDS = 3

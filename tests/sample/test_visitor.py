@@ -9,9 +9,9 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from tests.sample.support import Visitor
 from tests.support.forms import FORM
 from tests.support.http import Answer
+from tests.support.product import Visitor
 from tests.support.proxy import proxy
 from tests.support.session_stores import at_once
 from tests.support.stacks import Stack
