@@ -16,8 +16,8 @@ from tests.support.processes import wait_until
 from tests.support.raw import RawClient, head
 from tests.support.service import PROJECT, Service, running_service
 
-# Imported when Python starts. While the file FAULT says "<call> <errno>", this call fails so in the main thread; FAULTS
-# has a byte for each time.
+# Imported when Python starts. While the file FAULT says "<errno> <call>…", these calls fail so in the main thread.
+# FAULTS has a byte for each time.
 REFUSING_SYSTEM = """
 import os
 import selectors
@@ -32,10 +32,10 @@ FAULT, FAULTS = Path(os.environ["FAULT"]), Path(os.environ["FAULTS"])
 def refusing(name, call):
     def refuse(*arguments, **named):
         fault = FAULT.read_text().split() if FAULT.exists() else []
-        if fault[:1] == [name] and threading.current_thread() is threading.main_thread():
+        if name in fault[1:] and threading.current_thread() is threading.main_thread():
             with FAULTS.open("a") as faults:
                 faults.write(".")
-            raise OSError(int(fault[1]), os.strerror(int(fault[1])))
+            raise OSError(int(fault[0]), os.strerror(int(fault[0])))
         return call(*arguments, **named)
     return refuse
 
@@ -63,11 +63,11 @@ class RefusingSystem:
         self._fault, self._faults = folder / "fault", folder / "faults"
 
     @contextlib.contextmanager
-    def refusing(self, call: str, number: int) -> Iterator[None]:
-        """The call fails with this errno."""
+    def refusing(self, calls: str, number: int) -> Iterator[None]:
+        """The calls fail with this errno."""
         self._faults.write_text("")
         new = self._fault.with_suffix(".new")
-        new.write_text(f"{call} {number}")
+        new.write_text(f"{number} {calls}")
         new.rename(self._fault)
         try:
             yield
@@ -122,6 +122,19 @@ def test_an_accept_that_fails_ends_nothing(system: RefusingSystem, name: str) ->
             upload.send(b"x")
             assert upload.answer().status == 201
             assert system.faults() <= 2 + (time.monotonic() - began) / ACCEPT_PAUSE
+        assert newest.answer().status == 200
+    assert system.service.workers == workers
+
+
+def test_a_listener_that_can_t_be_watched_again_ends_nothing(system: RefusingSystem) -> None:
+    """After an accept that failed. epoll_ctl(2) is refused memory."""
+    workers = system.service.workers
+    with system.upload_in_flight() as upload, RawClient(system.service.app_url) as newest:
+        with system.refusing("accept register", errno.ENOMEM), RawClient(system.service.app_url):
+            wait_until("several tries", lambda: system.faults() >= 3)
+            upload.send(b"x")
+            assert upload.answer().status == 201
+        newest.send(head("GET", "/api/instance"))
         assert newest.answer().status == 200
     assert system.service.workers == workers
 
