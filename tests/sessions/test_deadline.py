@@ -134,7 +134,7 @@ def test_a_name_service_that_hangs_keeps_to_it(monkeypatch: pytest.MonkeyPatch) 
     answer.set()
 
 
-@pytest.mark.parametrize("fault", ["fails", "hangs"])
+@pytest.mark.parametrize("fault", ["fails", "hangs", "has no thread"])
 def test_without_a_name_service_a_name_means_what_it_meant_last(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     """RFC 8767. Whatever was looked up before; what never was is an error as ever."""
     over = threading.Event()
@@ -144,6 +144,9 @@ def test_without_a_name_service_a_name_means_what_it_meant_last(monkeypatch: pyt
             over.wait(GENEROUS)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
     with socket.create_server(("127.0.0.1", 0)) as server:
         host, port = f"{fault}.example", server.getsockname()[1]
         address = (socket.AF_INET, 0, 0, "", ("127.0.0.1", port))
@@ -151,9 +154,11 @@ def test_without_a_name_service_a_name_means_what_it_meant_last(monkeypatch: pyt
         with within(GENEROUS), connect(host, port):
             pass
         monkeypatch.setattr(socket, "getaddrinfo", broken)
+        if fault == "has no thread":
+            monkeypatch.setattr(threading.Thread, "start", refused)
         with within(1.0), connect(host, port) as sock:
             assert sock.getpeername() == server.getsockname()
-        with within(0.2), pytest.raises(OSError, match=r"resolution|looking up"):
+        with within(0.2), pytest.raises(OSError, match=r"resolution|looking up|thread"):
             connect(f"never.{host}", port)
         over.set()
 
