@@ -2,6 +2,7 @@
 
 Each takes the text and returns the value; a ValueError ends the sentence that begins with the setting's name ("must be
 …"). None shows the text: the caller does, if it is not a secret. Functions with other arguments return such a parser.
+An operator wrote the text, so white space around a part of a list is passed over, of whatever kind.
 """
 
 import ipaddress

@@ -218,7 +218,7 @@ def _read_file(path: Path) -> str:
         content = file.read(_MAX_FILE_BYTES + 1)
     if len(content) > _MAX_FILE_BYTES:
         raise OSError(0, f"it is larger than {_MAX_FILE_BYTES} bytes")
-    return content.decode().strip()
+    return content.decode().strip()  # an operator's file: an editor ends it with a line break
 
 
 def _reason(error: Exception) -> str:

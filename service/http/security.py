@@ -77,6 +77,7 @@ def response_headers(settings: Settings) -> dict[str, str]:
 
 def _check_coding(request: Request) -> None:
     """The only transfer coding that is known is ``chunked`` (RFC 9112 §6.1)."""
+    # lower() is safe for headers: WSGI's text is Latin-1, where it makes no ASCII letter of another one.
     if request.environ.get("HTTP_TRANSFER_ENCODING", "chunked").strip(" \t").lower() != "chunked":
         raise Problem(501, "Send the body with Content-Length, or with chunked as its only transfer coding.")
 

@@ -133,7 +133,7 @@ class Quota:
         before = session.counters.get("releases", 0)
         while True:
             done = session.counters.get("releases", 0)
-            released = str(session.get("released", "")).split()
+            released = str(session.get("released", "")).split()  # as it is written below
             if done - before > RELEASES_KEPT or (done > before and str(info.generation) in released):
                 return
             released = [*released, str(info.generation)][-RELEASES_KEPT:]

@@ -155,7 +155,8 @@ class RequestInput:
     def __init__(self, environ: dict[str, Any]) -> None:
         self._source = environ["wsgi.input"]
         is_chunked = "HTTP_TRANSFER_ENCODING" in environ
-        self._left = None if is_chunked else int(environ.get("CONTENT_LENGTH") or 0)  # bytes; None: not known
+        # In bytes; None: not known. gunicorn has refused a length that is not of ASCII digits only.
+        self._left = None if is_chunked else int(environ.get("CONTENT_LENGTH") or 0)
         self._is_small = self._left is not None and self._left <= SMALL_BODY
 
     @property
