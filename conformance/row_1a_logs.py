@@ -63,14 +63,12 @@ def lines_are_json(target: Target) -> str:
 
 @check("1a", "Every record says how severe it is, when it was, and what.", needs=("log",), stage=Stage.LOG)
 def fields_are_there(target: Target) -> str:
-    records = [line for line in target.trial(lines) if line.fields is not None]
-    if not records:
-        raise NotRun("no line is a JSON object")
-    for line in records:
+    records = _records(target)
+    for line, fields in records:
         missing = [
             " or ".join(names)
             for names in (("severity",), ("time", "timestamp"), ("message",))
-            if not any(name in (line.fields or {}) for name in names)
+            if not any(name in fields for name in names)
         ]
         if missing:
             do = "name the fields as Cloud Logging does: severity, time, message"
@@ -89,13 +87,11 @@ def lines_are_short(target: Target) -> str:
 
 @check("1a", "Nothing that a visitor sends forges a record or a field.", needs=("log",), stage=Stage.LOG)
 def nothing_is_forged(target: Target) -> str:
-    records = [line for line in target.trial(lines) if line.fields is not None]
-    if not records:
-        raise NotRun("no line is a JSON object")
-    for line in records:
+    records = _records(target)
+    for line, fields in records:
         if line.twice:
             raise Broken(f"{line.where} says {line.twice!r} twice: {line.shown}", USE_A_FORMATTER)
-        forged = [name for name, value in (line.fields or {}).items() if FORGED in (name, value)]
+        forged = [name for name, value in fields.items() if FORGED in (name, value)]
         if forged:
             raise Broken(f"a visitor wrote the field {forged[0]!r} of {line.where}: {line.shown}", USE_A_FORMATTER)
     return "quotes, line breaks and braces in paths and headers stayed text"
@@ -118,6 +114,14 @@ def stacks_are_fields(target: Target) -> str:
     loose = next((line for line in every if line.fields is None and b"Traceback" in line.raw), None)
     saw = f"it begins in {loose.where}" if loose else f"none is there after a request to {target.paths.failing}"
     raise Broken(f"no record holds a stack trace; {saw}", "put the formatted stack into one field, 'stack_trace'")
+
+
+def _records(target: Target) -> list[tuple[Line, dict[str, Any]]]:
+    """The lines that are JSON objects, with what they are. NotRun where there is none."""
+    records = [(line, line.fields) for line in target.trial(lines) if line.fields is not None]
+    if not records:
+        raise NotRun("no line is a JSON object")
+    return records
 
 
 def _provoke(target: Target, base: str) -> None:

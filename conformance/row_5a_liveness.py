@@ -1,20 +1,14 @@
 """Row 5a: liveness says whether a restart would help, and nothing else."""
 
 from conformance.check import Broken, Stage, check
-from conformance.target import Target, ask
+from conformance.health import answers_200
+from conformance.target import Target
 from conformance.trials import outage
 
 
 @check("5a", "Liveness answers 200 while all is well.", needs=("health",))
 def liveness_is_there(target: Target) -> str:
-    for instance in target.instances:
-        url = f"{instance.platform}{target.paths.health}"
-        answer = ask(instance.platform, target.paths.health or "/", seconds=5)
-        if answer.status != 200:
-            raise Broken(
-                f"{url}: {answer.status}", "answer 200 there while the process can serve, or give --health-path"
-            )
-    return "200"
+    return answers_200(target, target.paths.health, "while the process can serve, or give --health-path")
 
 
 @check("5a", "Liveness does not depend on the session store.", needs=("health", "store"), stage=Stage.OUTAGE)

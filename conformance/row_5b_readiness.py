@@ -1,20 +1,14 @@
 """Row 5b: readiness says whether traffic should come. Rollouts and drains in a cluster belong to its own tests."""
 
 from conformance.check import Broken, NotRun, Stage, check
-from conformance.target import Target, ask
+from conformance.health import answers_200
+from conformance.target import Target
 from conformance.trials import stop
 
 
 @check("5b", "Readiness answers 200 while all is well.", needs=("ready",))
 def readiness_is_there(target: Target) -> str:
-    for instance in target.instances:
-        url = f"{instance.platform}{target.paths.ready}"
-        answer = ask(instance.platform, target.paths.ready or "/", seconds=5)
-        if answer.status != 200:
-            raise Broken(
-                f"{url}: {answer.status}", "answer 200 there once requests can be served, or give --ready-path"
-            )
-    return "200"
+    return answers_200(target, target.paths.ready, "once requests can be served, or give --ready-path")
 
 
 @check("5b", "Readiness says no when the instance is about to end.", needs=("ready", "stop"), stage=Stage.STOP)

@@ -1,5 +1,6 @@
 """The middleware: ids, time, metrics and one record for each request; a response for each exception."""
 
+import contextlib
 import io
 import json
 import logging
@@ -71,15 +72,23 @@ class Lines(logging.Handler):
         return [record for record in self.records if record["logger"] == "service.access"]
 
 
-@pytest.fixture
-def lines() -> Iterator[Lines]:
+@contextlib.contextmanager
+def collected() -> Iterator[Lines]:
     handler, root = Lines(), logging.getLogger()
     before = root.level
     root.addHandler(handler)
     root.setLevel(logging.INFO)
-    yield handler
-    root.removeHandler(handler)
-    root.setLevel(before)
+    try:
+        yield handler
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    with collected() as handler:
+        yield handler
 
 
 class Server:
@@ -533,12 +542,8 @@ anything = st.text(alphabet=st.characters(codec=None), max_size=400) | st.text()
 def test_nothing_that_a_client_sends_forges_a_field_or_a_line(
     path: str, query: str, agent: str, host: str, method: str
 ) -> None:
-    handler, root = Lines(), logging.getLogger()
-    root.addHandler(handler)
-    level = root.level
-    root.setLevel(logging.INFO)
-    try:
-        server = Server(hello)
+    server = Server(hello)
+    with collected() as lines:
         server.ask(
             method,
             path,
@@ -551,17 +556,14 @@ def test_nothing_that_a_client_sends_forges_a_field_or_a_line(
             HTTP_REFERER=agent,
             HTTP_X_REQUEST_ID=agent,
         )
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(level)
-    [record] = handler.records
+    [record] = lines.records
     assert set(record) == {
         "severity", "time", "message", "logger", "httpRequest", "trace_id", "span_id", "request_id",
         "logging.googleapis.com/trace", "logging.googleapis.com/spanId", "logging.googleapis.com/trace_sampled",
     }  # fmt: skip
     assert record["httpRequest"]["status"] == 200
     assert re.fullmatch("[A-Za-z0-9._-]{8,64}", record["request_id"])
-    assert len(handler.text[0].splitlines()) == 1
+    assert len(lines.text[0].splitlines()) == 1
     [status_line] = [server.status]
     assert status_line == "200 OK"
     assert re.fullmatch("[A-Za-z0-9._-]{8,64}", server.header("X-Request-Id"))

@@ -16,6 +16,13 @@ def from_headers(**headers: str) -> RequestIds:
     return trace.from_environ({f"HTTP_{name}": value for name, value in headers.items()})
 
 
+def assert_new(context: RequestIds) -> None:
+    """It begins a trace of its own."""
+    assert context.trace_id != TRACE
+    assert not context.sampled
+    assert re.fullmatch("[0-9a-f]{32}", context.trace_id)
+
+
 @pytest.mark.parametrize(
     ("header", "sampled"),
     [
@@ -55,10 +62,7 @@ def test_a_valid_traceparent_is_continued(header: str, *, sampled: bool) -> None
     ],
 )
 def test_any_other_traceparent_begins_a_new_trace(header: str) -> None:
-    context = from_headers(TRACEPARENT=header)
-    assert context.trace_id != TRACE
-    assert not context.sampled
-    assert re.fullmatch("[0-9a-f]{32}", context.trace_id)
+    assert_new(from_headers(TRACEPARENT=header))
 
 
 @pytest.mark.parametrize(
@@ -92,9 +96,7 @@ def test_googles_header_is_continued_with_its_span_in_hex(header: str, parent: s
     ],
 )
 def test_any_other_form_of_googles_header_begins_a_new_trace(header: str) -> None:
-    context = from_headers(X_CLOUD_TRACE_CONTEXT=header)
-    assert context.trace_id != TRACE
-    assert not context.sampled
+    assert_new(from_headers(X_CLOUD_TRACE_CONTEXT=header))
 
 
 def test_traceparent_goes_before_googles_header_and_gives_way_to_it_when_it_is_invalid() -> None:

@@ -335,13 +335,17 @@ def test_a_check_finds_a_store_that_is_back(kind: str, tmp_path: Path) -> None:
 # Redis only
 
 
+@contextlib.contextmanager
+def redis_and_store(folder: Path) -> Iterator[tuple["redis.Redis", SessionStore]]:
+    """A server, seen by its administrator, and the store in it."""
+    with redis_server(folder) as running, running.client() as admin:
+        with store_at("redis", running.port, timeout=PATIENT) as store:
+            yield admin, store
+
+
 def test_redis_full(tmp_path: Path) -> None:
     """What is there can be read, changed to something smaller is not; a move loses nothing."""
-    with (
-        redis_server(tmp_path) as redis,
-        store_at("redis", redis.port, timeout=PATIENT) as store,
-        redis.client() as admin,
-    ):
+    with redis_and_store(tmp_path) as (admin, store):
         key = begun(store)
         admin.config_set("maxmemory", "1")
         with pytest.raises(StoreUnavailable, match="full"):
@@ -365,13 +369,9 @@ def test_redis_full(tmp_path: Path) -> None:
 
 def test_redis_a_read_only_replica(tmp_path: Path) -> None:
     """And once it is a primary (again), by itself."""
-    with (
-        redis_server(tmp_path) as redis,
-        store_at("redis", redis.port, timeout=PATIENT) as store,
-        redis.client() as admin,
-    ):
+    with redis_and_store(tmp_path) as (admin, store):
         key = begun(store)
-        admin.replicaof("127.0.0.1", redis.port)
+        admin.replicaof("127.0.0.1", admin.connection_pool.connection_kwargs["port"])
         for call in (lambda: store.read(key), lambda: store.apply(key, Change(add={"n": 1})), store.check):
             with pytest.raises(StoreUnavailable, match="read-only replica"):
                 call()
@@ -418,11 +418,7 @@ def between_loading(tmp_path: Path) -> Iterator[tuple[Proxy, SessionStore]]:
 
 
 def test_redis_loses_its_scripts_between_two_requests(tmp_path: Path) -> None:
-    with (
-        redis_server(tmp_path) as redis,
-        store_at("redis", redis.port, timeout=PATIENT) as store,
-        redis.client() as admin,
-    ):
+    with redis_and_store(tmp_path) as (admin, store):
         key = begun(store)
         for _ in range(3):
             admin.script_flush()
@@ -431,16 +427,14 @@ def test_redis_loses_its_scripts_between_two_requests(tmp_path: Path) -> None:
             assert isinstance(store.apply(key, Change(add={"n": 1})), Applied)
             admin.script_flush()
             new = secrets.token_hex(32)
-            assert isinstance(store.apply(key, Change(new_key=new)), Applied)
+            assert isinstance(store.apply(key, Change(new_key=new, note=b"a")), Applied)
+            admin.script_flush()
+            assert store.read_note(key) == b"a"
             key = new
 
 
 def test_redis_gives_a_new_id_in_one_command(tmp_path: Path) -> None:
-    with (
-        redis_server(tmp_path) as redis,
-        store_at("redis", redis.port, timeout=PATIENT) as store,
-        redis.client() as admin,
-    ):
+    with redis_and_store(tmp_path) as (admin, store):
         keys = [begun(store) for _ in range(10)]
         admin.config_resetstat()
         for key in keys:
@@ -450,11 +444,7 @@ def test_redis_gives_a_new_id_in_one_command(tmp_path: Path) -> None:
 
 
 def test_redis_a_connection_begins_with_no_round_trip(tmp_path: Path) -> None:
-    with (
-        redis_server(tmp_path) as redis,
-        store_at("redis", redis.port, timeout=PATIENT) as store,
-        redis.client() as admin,
-    ):
+    with redis_and_store(tmp_path) as (admin, store):
         admin.config_resetstat()
         store.read("k")
         sent = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
