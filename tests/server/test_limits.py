@@ -51,6 +51,10 @@ def chunked(path: str) -> bytes:
         pytest.param(head("POST", "/", "Content-Length: 1", "Content-Length: 2") + b"xx", 400, id="two lengths"),
         pytest.param(head("POST", "/", "Content-Length: 1, 1"), 400, id="a list of lengths"),
         pytest.param(head("POST", "/", "Content-Length: -1"), 400, id="a length below nothing"),
+        *(
+            pytest.param(head("POST", "/", f"Content-Length: {length}") + b"x", 400, id=f"a length of {length!a}")
+            for length in ("\xb2", "1_0", "+1", "0x1", "1\xa0", "\xa01", "1\x85", "")
+        ),
         pytest.param(
             head("POST", "/", "Content-Length: 1", "Transfer-Encoding: chunked") + b"0", 400, id="length and coding"
         ),
