@@ -17,6 +17,7 @@ from tests.support.browser import Visit, visit
 from tests.support.fleet import steady_port
 from tests.support.processes import stop
 from tests.support.product import running_product
+from tests.support.proxy import proxy
 from tests.support.redis import redis_server
 from tests.support.service import Service
 
@@ -68,6 +69,25 @@ def test_redis_stops_and_starts_while_the_page_is_open(browser: Browser, tmp_pat
         expect(page.locator("#session-trouble")).to_be_hidden()
         page.get_by_role("button", name="Count a visit").click()
         expect(page.locator("#visits")).to_have_text("1")  # this Redis came back empty
+
+
+def test_a_sign_in_whose_response_was_lost_is_done_by_the_next_click(browser: Browser, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        service = stack.enter_context(running_product(tmp_path))
+        between = stack.enter_context(proxy(int(service.app_url.rpartition(":")[2])))
+        visitor = stack.enter_context(visit(browser, f"http://127.0.0.1:{between.port}"))
+        page = visitor.page
+        page.get_by_role("button", name="Count a visit").click()
+        expect(page.locator("#visits")).to_have_text("1")
+        visitor.watch.expect("ERR_")
+        between.cut = True
+        sign_in(page, "Ada")
+        expect(page.locator("#session-trouble")).not_to_be_empty()
+        service.wait_for(lambda r: r.get("httpRequest", {}).get("requestMethod") == "PUT")
+        between.cut = False
+        sign_in(page, "Ada")
+        expect(page.get_by_text("Signed in as Ada")).to_be_visible()
+        expect(page.locator("#visits")).to_have_text("1")
 
 
 def test_an_outage_shows_though_nobody_uses_the_store(browser: Browser, tmp_path: Path) -> None:
