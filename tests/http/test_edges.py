@@ -57,7 +57,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         ("DELETE", "/health", 405),
     ],
 )
-def test_every_answer_is_guarded_and_every_fault_is_a_problem(
+def test_every_response_has_security_headers_and_every_error_is_a_problem(
     visitor: Visitor, method: str, path: str, status: int
 ) -> None:
     answer = visitor.ask(method, path)
@@ -75,7 +75,7 @@ def test_a_browser_gets_a_page(visitor: Visitor) -> None:
     assert_guarded(answer)
 
 
-def test_an_api_answer_is_kept_by_no_cache(visitor: Visitor) -> None:
+def test_no_cache_keeps_a_response_of_the_api(visitor: Visitor) -> None:
     assert visitor.get("/session").headers["Cache-Control"] == "no-store"
 
 
@@ -105,7 +105,7 @@ def test_another_site_may_not_write(stack: Stack, visitor: Visitor, headers: dic
     assert visitor.ask("GET", "/api/instance", headers=sent).status == 200
 
 
-def test_only_allowed_hosts_are_answered_but_health_always(tmp_path: Path) -> None:
+def test_only_allowed_hosts_are_served_but_health_always(tmp_path: Path) -> None:
     with running_service(tmp_path, ALLOWED_HOSTS="example.org,*.example.com,[::1]") as service:
         with Visitor(service.app_url) as visitor:
             for host, status in {
@@ -170,7 +170,7 @@ def test_a_packed_body_is_refused_and_told_how_to_come(visitor: Visitor) -> None
     ("status", "severity", "request_line"),
     [(501, "INFO", "PUT"), (404, "INFO", "GET")],
 )
-def test_an_answer_that_is_as_it_should_be_is_no_error_in_the_log(
+def test_a_response_as_it_should_be_is_not_an_error_in_the_log(
     tmp_path: Path, status: int, severity: str, request_line: str
 ) -> None:
     with running_service(tmp_path) as service, RawClient(service.app_url) as client:
@@ -316,7 +316,7 @@ def test_schemathesis_finds_nothing(stack: Stack, tmp_path: Path) -> None:
     find_nothing(stack.app_url, Path(__file__).with_name("schemathesis.toml"), tmp_path)
 
 
-def test_the_instance_says_who_answered(visitor: Visitor) -> None:
+def test_the_instance_says_which_one_responded(visitor: Visitor) -> None:
     shown = json.loads(visitor.get("/api/instance").body)
     assert set(shown) == {"name", "version", "revision", "started", "stores"}
     assert shown["stores"] == {"sessions": "memory", "storage": "file"}

@@ -482,7 +482,7 @@ def test_the_stack_in_text_is_indented_so_that_it_can_not_look_like_a_record() -
     assert any("forged" in part for part in rest)
 
 
-def test_what_is_no_record_at_all_is_still_a_line() -> None:
+def test_something_that_is_not_a_record_is_still_a_line() -> None:
     broken = record()
     broken.created = "never"  # type: ignore[assignment] # that is the point
     assert json.loads(JSON.format(broken))["format_error"] == "TypeError"

@@ -160,7 +160,7 @@ def test_traces_are_taken_up_and_hostile_ones_are_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("faults", [{"PORT": "x", "LOG_LEVEL": "y", "SESSION_URL": "z"}, {"STORAGE_URL": ""}])
-def test_every_fault_of_the_settings_is_a_record_of_its_own(tmp_path: Path, faults: dict[str, str]) -> None:
+def test_every_error_of_the_settings_is_a_record_of_its_own(tmp_path: Path, faults: dict[str, str]) -> None:
     with running_service(tmp_path, faults, wait=False) as service:
         assert service.process.wait(20) == 2
         service.wait_for_end()

@@ -158,7 +158,7 @@ def test_a_warning_is_a_record() -> None:
     assert "UserWarning: odd thing" in record["message"]
 
 
-def test_a_keyboard_interrupt_is_no_stack() -> None:
+def test_a_keyboard_interrupt_prints_no_stack() -> None:
     [record] = run("raise KeyboardInterrupt", exit_code=-signal.SIGINT)
     assert summary([record]) == [("WARNING", "interrupted")]
 
@@ -331,7 +331,7 @@ def test_a_frozen_process_holds_up_no_other_for_long() -> None:
     assert [len(record["message"]) for record in records] == [5, 10_000]
 
 
-def test_a_fork_in_the_middle_of_a_line_leaves_the_child_able_to_write() -> None:
+def test_a_fork_in_the_middle_of_a_line_leaves_the_new_process_able_to_write() -> None:
     records = run(
         """
         stop = threading.Event()

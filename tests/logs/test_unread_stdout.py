@@ -85,7 +85,7 @@ def test_the_shutdown_keeps_its_times(tmp_path: Path, number: int) -> None:
         assert service.process.wait(30) == 0
 
 
-def test_a_reader_that_is_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_reader_that_is_gone_is_not_an_error(tmp_path: Path) -> None:
     with unread(tmp_path) as service, Visitor(service.app_url) as visitor:
         assert service.process.stdout is not None
         service.process.stdout.close()

@@ -55,6 +55,6 @@ def test_a_broken_twin_is_seen(twin: str, version: str) -> None:
     assert fault(broken, version)
 
 
-def test_a_kind_without_a_schema_is_a_fault() -> None:
+def test_a_kind_without_a_schema_is_an_error() -> None:
     thing = {"apiVersion": "example.org/v1", "kind": "Thing", "metadata": {"name": "a"}}
     assert "no schema is known" in fault(thing, VERSIONS[0])

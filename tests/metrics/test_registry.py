@@ -35,7 +35,7 @@ def visit(metrics: Metrics, method: str = "GET", trace_id: str | None = None, se
 
 
 @pytest.mark.parametrize("accept", [OPENMETRICS, f"{OPENMETRICS}; version=1.0.0", PROMETHEUS_ASKS])
-def test_openmetrics_is_given_to_who_asks_for_it(metrics: Metrics, accept: str) -> None:
+def test_openmetrics_is_sent_where_accept_names_it(metrics: Metrics, accept: str) -> None:
     visit(metrics)
     content_type, body = metrics.render(accept)
     assert content_type.startswith(f"{OPENMETRICS}; version=1.0.0; charset=utf-8")
@@ -52,7 +52,7 @@ def test_everybody_else_gets_prometheus_text(metrics: Metrics, accept: str) -> N
 
 @settings(deadline=None)
 @given(st.text() | st.builds("application/openmetrics-text;version={}".format, st.text()))
-def test_no_accept_header_breaks_the_answer(accept: str) -> None:
+def test_no_accept_header_breaks_the_response(accept: str) -> None:
     content_type, body = METRICS.render(accept)
     assert re.fullmatch("[ -~]+", content_type)
     assert body

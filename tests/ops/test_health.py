@@ -243,7 +243,7 @@ def test_what_traffic_sees_makes_the_check_come_sooner(make: Callable[..., Bench
 
 
 @pytest.mark.parametrize("up", [True, False])
-def test_what_traffic_sees_as_before_is_no_news(make: Callable[..., Bench], up: bool) -> None:
+def test_what_traffic_sees_as_before_is_not_news(make: Callable[..., Bench], up: bool) -> None:
     bench = make()  # not started, so that nobody takes the hint away
     sessions = bench.health._dependencies["sessions"]
     sessions.up = up
@@ -255,7 +255,7 @@ def test_what_traffic_sees_as_before_is_no_news(make: Callable[..., Bench], up: 
     assert sessions._wake.is_set()
 
 
-def test_who_looks_makes_the_check_come_sooner_but_not_often(make: Callable[..., Bench]) -> None:
+def test_a_look_makes_the_check_come_sooner_but_not_often(make: Callable[..., Bench]) -> None:
     bench = make(DEPENDENCY_CHECK_INTERVAL="300s")
     bench.start()
     bench.check.answer(UP)
@@ -271,7 +271,7 @@ def test_who_looks_makes_the_check_come_sooner_but_not_often(make: Callable[...,
     assert not sessions._wake.is_set(), "it is looking: who asks now gets what it finds"
 
 
-def test_a_check_that_hangs_holds_up_no_answer(make: Callable[..., Bench]) -> None:
+def test_a_check_that_hangs_holds_up_no_response(make: Callable[..., Bench]) -> None:
     bench = make(READY_REQUIRES="storage")
     bench.start()
     done = threading.Event()
@@ -290,7 +290,7 @@ def test_a_check_that_hangs_holds_up_no_answer(make: Callable[..., Bench]) -> No
     assert bench.status() == 200
 
 
-def test_who_drains_is_alive_and_not_ready(make: Callable[..., Bench]) -> None:
+def test_an_instance_that_drains_is_alive_and_not_ready(make: Callable[..., Bench]) -> None:
     bench = make()
     bench.start()
     assert bench.status() == 200

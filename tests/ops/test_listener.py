@@ -40,7 +40,7 @@ def get(service: Service, path: str) -> int:
         return platform.get(path).status
 
 
-def test_the_platform_is_answered_while_every_thread_is_busy(tmp_path: Path) -> None:
+def test_the_platform_is_served_while_every_thread_is_busy(tmp_path: Path) -> None:
     with holdable_service(tmp_path, THREADS="2") as hold:
         hold.take(2)
         for _ in range(20):
@@ -65,7 +65,7 @@ def test_slow_clients_do_not_keep_a_scrape_out(service: Service) -> None:
             assert len(list(threads.iterdir())) <= before + MAX_CONNECTIONS + 2
 
 
-def test_who_sends_nothing_is_not_waited_for(service: Service) -> None:
+def test_a_client_that_sends_nothing_is_not_waited_for(service: Service) -> None:
     with RawClient(service.ops_url) as client:
         client.send(b"GET /metr")
         assert client.wait_for_close() == b""
@@ -105,14 +105,14 @@ def test_the_methods_of_the_listener_as_a_whole_are_told(service: Service) -> No
         (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
     ],
 )
-def test_what_is_no_request_is_a_problem_too(service: Service, sent: bytes, status: int) -> None:
+def test_bytes_that_are_not_a_request_get_a_problem_too(service: Service, sent: bytes, status: int) -> None:
     with RawClient(service.ops_url) as client:
         client.send(sent)
         answer = client.answer()
     assert (answer.status, answer.kind) == (status, "about:blank")
 
 
-def test_head_has_the_fields_of_get_and_no_body(service: Service) -> None:
+def test_head_has_the_headers_of_get_and_no_body(service: Service) -> None:
     for path in PATHS:
         with RawClient(service.ops_url) as client:
             client.send(head("HEAD", path))
@@ -139,7 +139,7 @@ def test_visitors_are_told_nothing_of_metrics_and_dependencies(tmp_path: Path) -
             assert visitor.get("/metrics").status == 404
 
 
-def test_the_platform_is_answered_during_the_drain(tmp_path: Path) -> None:
+def test_the_platform_is_served_during_the_drain(tmp_path: Path) -> None:
     with running_service(tmp_path, SHUTDOWN_DELAY="300s", SHUTDOWN_GRACE="60s", IO_TIMEOUT="300s") as service:
         with begin_upload(service) as upload:
             wait_until("the upload in flight", lambda: active(service) == 1)

@@ -96,7 +96,7 @@ def outlast(service: Service, seconds: float) -> None:
     timer.join()
 
 
-def test_a_store_that_is_down_is_no_reason_to_restart(tmp_path: Path) -> None:
+def test_a_store_that_is_down_is_not_a_reason_to_restart(tmp_path: Path) -> None:
     with redis_server(tmp_path) as redis:
         with running_service(tmp_path, SESSION_URL=redis.url, READY_REQUIRES="sessions") as service:
             waits_until(service, "/ready", 200)

@@ -29,7 +29,7 @@ def stack() -> Iterator[Stack]:
         ("GET", "/api/files/none", 404),
     ],
 )
-def test_every_answer_is_guarded_and_every_fault_is_a_problem(
+def test_every_response_has_security_headers_and_every_error_is_a_problem(
     stack: Stack, method: str, path: str, status: int
 ) -> None:
     with Visitor(stack.app_url) as visitor:
@@ -40,12 +40,12 @@ def test_every_answer_is_guarded_and_every_fault_is_a_problem(
         assert_problem(answer, path)
 
 
-def test_an_answer_is_kept_by_no_cache(stack: Stack) -> None:
+def test_no_cache_keeps_a_response(stack: Stack) -> None:
     with Visitor(stack.app_url) as visitor:
         assert visitor.get("/api/session").headers["Cache-Control"] == "no-store"
 
 
-def test_a_quota_that_is_used_up_is_no_error_in_the_log(tmp_path: Path) -> None:
+def test_a_quota_that_is_used_up_is_not_an_error_in_the_log(tmp_path: Path) -> None:
     with running_product(tmp_path, MAX_FILES="0") as service, Visitor(service.app_url) as visitor:
         assert visitor.put("a", b"x").status == 507
         record = service.wait_for(lambda r: r.get("httpRequest", {}).get("status") == 507)

@@ -61,7 +61,7 @@ def test_the_length_is_measured_after_composition() -> None:
     assert len(names.check(decomposed).encode()) == 254
 
 
-def test_bytes_that_are_no_utf8_are_refused_rather_than_replaced() -> None:
+def test_bytes_that_are_not_utf8_are_refused_rather_than_replaced() -> None:
     with pytest.raises(Problem):
         names.from_path({"PATH_INFO": "/api/files/\xff\xfe"}, "/api/files/")
 
@@ -83,7 +83,7 @@ def test_content_disposition_has_both_forms() -> None:
     ("look_alike", "plain"),
     [("../../pwd", ".._.._pwd"), ("..", "file"), (".", "file"), ('";x="', "_;x=_"), ("\\\\host", "__host")],
 )
-def test_the_plain_form_is_no_path_though_the_name_looks_like_one(look_alike: str, plain: str) -> None:
+def test_the_plain_form_is_not_a_path_though_the_name_looks_like_one(look_alike: str, plain: str) -> None:
     """In full-width letters a name may be one; compatibility decomposition makes ASCII of it."""
     name = "".join(chr(ord(c) + 0xFEE0) for c in look_alike)
     assert f'filename="{plain}";' in names.content_disposition(names.check(name), inline=False)

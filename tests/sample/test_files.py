@@ -60,7 +60,7 @@ def test_replacing_changes_the_tag_and_the_account(visitor: Visitor) -> None:
     assert (usage["files"], usage["bytes"]) == (1, 5)
 
 
-def test_deleting_is_done_when_the_answer_comes(visitor: Visitor) -> None:
+def test_deleting_is_done_when_the_response_comes(visitor: Visitor) -> None:
     visitor.put("a", b"one")
     assert visitor.ask("DELETE", file_path("a")).status == 204
     assert visitor.get(file_path("a")).status == 404
@@ -125,7 +125,7 @@ def test_conditions_decide_before_anything_is_written(visitor: Visitor) -> None:
     assert (usage["files"], usage["bytes"]) == (1, 3)
 
 
-def test_a_reader_who_has_it_gets_304(visitor: Visitor) -> None:
+def test_a_reader_that_has_it_gets_304(visitor: Visitor) -> None:
     tag = visitor.put("a", b"one").headers["ETag"]
     again = visitor.get(file_path("a"), if_none_match=tag)
     assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
@@ -343,7 +343,7 @@ def test_an_upload_overwrites_nothing_unseen(stack: Stack, visitor: Visitor) -> 
     wait_for_account(visitor, files=1, size=6)
 
 
-def test_an_upload_of_somebody_who_signs_out_leaves_nothing(stack: Stack, visitor: Visitor) -> None:
+def test_an_upload_of_a_visitor_who_signs_out_leaves_nothing(stack: Stack, visitor: Visitor) -> None:
     """Nobody could ever reach it again."""
     visitor.put("warm-up", b"x")
     answer = upload_meanwhile(stack, visitor, "orphan", lambda: visitor.ask("DELETE", "/api/session"))

@@ -11,7 +11,7 @@ from tests.support.proxy import proxy
 from tests.support.redis import redis_server
 
 
-def test_a_file_that_is_stored_is_answered_so_though_sessions_are_out_of_reach_by_then(tmp_path: Path) -> None:
+def test_a_file_that_is_stored_is_reported_so_though_sessions_are_out_of_reach_by_then(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(redis_server(tmp_path))
         sessions = stack.enter_context(proxy(redis.port))

@@ -138,7 +138,7 @@ def test_a_form_replaces_only_what_it_may(visitor: Visitor) -> None:
     assert visitor.get("/api/files/there").body == b"2"
 
 
-def test_no_file_is_no_upload(visitor: Visitor) -> None:
+def test_a_form_without_a_file_is_not_an_upload(visitor: Visitor) -> None:
     assert upload(visitor, part("file", b"", filename="")).status == 400
     assert upload(visitor).status == 400
 

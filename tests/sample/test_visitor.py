@@ -200,7 +200,7 @@ def test_signing_out_ends_the_session_in_the_store(stack: Stack, visitor: Visito
         assert thief.cookies["session"] != before["session"]
 
 
-def test_signing_out_without_a_session_is_no_error(visitor: Visitor) -> None:
+def test_signing_out_without_a_session_is_not_an_error(visitor: Visitor) -> None:
     assert visitor.ask("DELETE", "/api/session").status == 204
 
 

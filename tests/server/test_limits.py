@@ -63,7 +63,7 @@ def chunked(path: str) -> bytes:
         pytest.param(head("PUT", path_of("a"), "Expect: a-miracle", "Content-Length: 0"), 417, id="an expectation"),
     ],
 )
-def test_what_is_no_request_is_told_so(client: RawClient, request_head: bytes, status: int) -> None:
+def test_bytes_that_are_not_a_request_are_told_so(client: RawClient, request_head: bytes, status: int) -> None:
     """A problem document, and the connection is closed: nobody knows where the next request would begin."""
     client.send(request_head)
     answer = client.answer()
@@ -152,7 +152,7 @@ def test_a_length_may_begin_with_zeros(client: RawClient) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", b"\r\n"], ids=["", "after an empty line"])
-def test_a_newer_client_is_answered_in_the_version_that_is_spoken_here(client: RawClient, before: bytes) -> None:
+def test_a_newer_client_gets_a_response_in_the_version_that_is_spoken_here(client: RawClient, before: bytes) -> None:
     """RFC 9110 §6.2: the answer has the highest version that the server conforms to, and not the client's.
 
     RFC 9112 §2.2: an empty line before the request is passed over.
@@ -193,7 +193,7 @@ def test_only_spaces_and_tabs_stand_around_an_option(client: RawClient, options:
         assert (answer.status, answer.headers["Connection"]) == (200, "keep-alive")
 
 
-def test_pipelined_requests_are_answered_in_order(client: RawClient) -> None:
+def test_pipelined_requests_get_their_responses_in_order(client: RawClient) -> None:
     body = b'{"name": "Ada"}'
     sign_in = head("PUT", "/session", "Content-Type: application/json", f"Content-Length: {len(body)}") + body
     requests = [head("GET", "/api/instance"), sign_in, head("GET", "/nowhere"), head("HEAD", "/"), head("GET", "/")]
@@ -206,7 +206,7 @@ def test_pipelined_requests_are_answered_in_order(client: RawClient) -> None:
         assert client.answer().status == 200
 
 
-def test_a_pipelined_request_that_comes_in_two_parts_is_answered(client: RawClient) -> None:
+def test_a_pipelined_request_that_comes_in_two_parts_is_served(client: RawClient) -> None:
     request = head("GET", "/api/instance")
     client.send(request + request[:20])
     assert client.answer().status == 200
@@ -289,7 +289,7 @@ def test_a_body_that_nobody_wants_is_not_waited_for(client: RawClient, length: s
     assert client.wait_for_close() == b""
 
 
-def test_a_refused_body_that_is_still_coming_does_not_cost_the_answer(client: RawClient) -> None:
+def test_a_refused_body_that_is_still_coming_does_not_cost_the_response(client: RawClient) -> None:
     """The client sends on before it reads, more than the system would hold for it: closed at once, it would get a reset
     instead of the 413."""
     client.send(head("PUT", path_of("huge"), f"Content-Length: {MOST * 20}"))
@@ -298,7 +298,7 @@ def test_a_refused_body_that_is_still_coming_does_not_cost_the_answer(client: Ra
     assert client.answer().status == 413
 
 
-def test_head_has_the_fields_of_get_and_no_body(client: RawClient) -> None:
+def test_head_has_the_headers_of_get_and_no_body(client: RawClient) -> None:
     for path in ("/", "/api/instance", "/openapi.json", "/health", "/nowhere"):
         client.send(head("GET", path))
         get = client.answer()

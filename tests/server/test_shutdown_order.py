@@ -84,7 +84,7 @@ def test_sigint_ends_without_a_delay(tmp_path: Path) -> None:
         assert service.process.wait(20) == 0
 
 
-def test_a_signal_to_the_whole_group_is_answered_once_by_the_parent(tmp_path: Path) -> None:
+def test_a_signal_to_the_whole_group_is_handled_once_by_the_parent(tmp_path: Path) -> None:
     """As a terminal's Ctrl-C sends it, and some init systems their SIGTERM."""
     with running_service(tmp_path, SHUTDOWN_DELAY="1s") as service:
         workers = service.workers
@@ -122,7 +122,7 @@ def test_idle_connections_do_not_hold_up_the_end(tmp_path: Path) -> None:
             assert silent.recv(10) == b""
 
 
-def test_connections_in_the_backlog_are_answered(tmp_path: Path) -> None:
+def test_connections_in_the_backlog_are_served(tmp_path: Path) -> None:
     """While every thread is busy, more connect; then the end comes."""
     with running_service(tmp_path, THREADS="2") as service:
         uploads = [begin_upload(service, "a", 200_000, b"x" * 100_000)]

@@ -53,7 +53,7 @@ def begin_upload(service: Service, name: str) -> RawClient:
     return client
 
 
-def test_slow_heads_and_bodies_cost_no_thread(tmp_path: Path) -> None:
+def test_slow_request_heads_and_bodies_cost_no_thread(tmp_path: Path) -> None:
     """Two threads, 300 connections that never finish what they say."""
     with running_service(tmp_path, THREADS="2", HEAD_TIMEOUT="300s") as service:
         with slow_clients(service, 300):
@@ -281,7 +281,7 @@ def test_a_download_below_the_least_rate_is_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("segment", [88, 536, 1460])
-def test_small_answers_that_nobody_reads_hold_no_thread(tmp_path: Path, segment: int) -> None:
+def test_small_responses_that_nobody_reads_hold_no_thread(tmp_path: Path, segment: int) -> None:
     """Over a network the system's buffer begins small, and who connects chooses how small."""
     with running_service(tmp_path, THREADS="3", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
         with Visitor(service.app_url) as visitor, contextlib.ExitStack() as stack:
@@ -293,7 +293,7 @@ def test_small_answers_that_nobody_reads_hold_no_thread(tmp_path: Path, segment:
             wait_until("no thread held", lambda: active(service) == 0)
 
 
-def test_large_answers_that_nobody_reads_leave_threads_for_the_rest(tmp_path: Path) -> None:
+def test_large_responses_that_nobody_reads_leave_threads_for_the_rest(tmp_path: Path) -> None:
     """A listing is as long as its names: it is a transfer, too."""
     path = "/bytes"
     with running_service(tmp_path, THREADS="3", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:

@@ -96,7 +96,7 @@ def test_the_version_of_a_checkout_is_the_project_s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["a file", "nothing", "a name that is too long", "a folder with a pipe in it"])
-def test_a_settings_folder_that_can_not_be_read_is_a_fault(tmp_path: Path, what: str) -> None:
+def test_a_settings_folder_that_can_not_be_read_is_an_error(tmp_path: Path, what: str) -> None:
     folder = tmp_path / ("x" * 300 if what == "a name that is too long" else "settings")
     if what == "a file":
         folder.touch()
@@ -151,7 +151,7 @@ def test_the_check_knows_a_wrong_password(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--check",)])
-def test_every_fault_in_the_settings_is_named_before_anything_is_opened(
+def test_every_error_in_the_settings_is_named_before_anything_is_opened(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     faults = {"SESSION_URL": f"http://u:{SECRET}@h", "THREADS": "many", "PORT": "99999", "KEEP_ALIVE": "soon"}

@@ -70,7 +70,7 @@ def test_bytes_that_drip_in_do_not_extend_it(pair: tuple[TimedSocket, socket.soc
     assert time.monotonic() - started < GENEROUS
 
 
-def test_a_peer_that_reads_nothing_does_not_extend_it(pair: tuple[TimedSocket, socket.socket]) -> None:
+def test_a_server_that_reads_nothing_does_not_extend_it(pair: tuple[TimedSocket, socket.socket]) -> None:
     ours, _ = pair
     with within(0.1), pytest.raises(TimeoutError):
         ours.sendall(b"x" * 50_000_000)

@@ -244,7 +244,7 @@ def test_reading_sends_no_cookie_again(client: FlaskClient) -> None:
     assert "Set-Cookie" not in client.get("/all").headers
 
 
-def test_an_answer_with_a_cookie_is_not_for_caches(client: FlaskClient) -> None:
+def test_a_response_with_a_cookie_is_not_for_caches(client: FlaskClient) -> None:
     assert client.post("/visit").headers["Cache-Control"] == "no-store"
     assert "Cache-Control" not in client.post("/visit").headers
 
@@ -388,7 +388,7 @@ def test_text_takes_the_room_of_its_utf_8(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("value", [object(), "\ud800"], ids=["object", "half a character"])
-def test_a_value_that_is_no_json_is_an_error(client: FlaskClient, value: object) -> None:
+def test_a_value_that_is_not_json_is_an_error(client: FlaskClient, value: object) -> None:
     assert do(client, lambda s: s.update(a=value))[0] == 500
     assert show(client)["exists"] is False
 
@@ -423,7 +423,7 @@ def test_renewing_without_a_session_begins_none(client: FlaskClient) -> None:
     assert cookie(client) is None
 
 
-def test_signing_out_ends_it_in_the_store_before_the_answer(app: Flask, client: FlaskClient) -> None:
+def test_signing_out_ends_it_in_the_store_before_the_response(app: Flask, client: FlaskClient) -> None:
     client.post("/set/a", json=1)
     old = cookie(client)
 
@@ -635,7 +635,7 @@ def test_a_tests_session_transaction_works(client: FlaskClient) -> None:
     assert show(client)["values"] == {"a": 1}
 
 
-def test_a_replaced_answer_keeps_the_security_headers_and_closes_the_body(app: Flask, client: FlaskClient) -> None:
+def test_a_replaced_response_keeps_the_security_headers_and_closes_the_body(app: Flask, client: FlaskClient) -> None:
     closed = threading.Event()
 
     class Body:
@@ -662,7 +662,7 @@ def test_a_replaced_answer_keeps_the_security_headers_and_closes_the_body(app: F
     assert "Content-Disposition" not in answer.headers
 
 
-def test_without_an_error_answer_the_error_leaves_the_application(somewhere: Place) -> None:
+def test_without_a_response_for_it_the_error_leaves_the_application(somewhere: Place) -> None:
     app = make_app(somewhere.open(SESSION_MAX_BYTES="2000"), somewhere)
     app.session_interface = SessionInterface(
         somewhere.open(SESSION_MAX_BYTES="2000"), somewhere.settings(SESSION_MAX_BYTES="2000")

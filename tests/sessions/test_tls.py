@@ -137,7 +137,7 @@ def test_plain_redis_where_tls_is_wanted_is_told(secured: Secured) -> None:
     assert_refused(opened(secured, f"redis://127.0.0.1:{secured.port}/5"), "can't be used|makes no sense|refused")
 
 
-def test_tls_where_plain_redis_answers_is_told(secured: Secured, tmp_path: Path) -> None:
+def test_tls_where_plain_redis_replies_is_told(secured: Secured, tmp_path: Path) -> None:
     with redis_server(tmp_path) as plain:
         assert_refused(opened(secured, f"rediss://127.0.0.1:{plain.port}/0", SESSION_TIMEOUT="300ms"), "Redis at")
 

@@ -302,7 +302,7 @@ def test_odd_names_stay_what_they_are(case: Case, folder: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["visitors/x/\ud800", "visitors/x/" + "é" * 600 + "\ud800"])
-def test_what_is_no_utf8_is_refused(case: Case, key: str) -> None:
+def test_a_key_that_is_not_utf8_is_refused(case: Case, key: str) -> None:
     with pytest.raises(ValueError, match=r"surrogates|UTF-8"):
         case.put(key, b"")
     with pytest.raises(ValueError, match=r"surrogates|UTF-8"):

@@ -129,7 +129,7 @@ def test_without_a_budget_nothing_is_tried_again(server: StrictGcs, bucket: str,
 
 
 @pytest.mark.parametrize("what", CALLS)
-def test_a_lost_answer_is_no_failure(server: StrictGcs, store: GcsStore, what: str) -> None:
+def test_a_lost_response_is_not_a_failure(server: StrictGcs, store: GcsStore, what: str) -> None:
     call, act = CALLS[what]
     info = put(store)
     server.fault(call, "lost")
@@ -139,7 +139,7 @@ def test_a_lost_answer_is_no_failure(server: StrictGcs, store: GcsStore, what: s
 
 
 @pytest.mark.parametrize("data", [b"hello", LARGE], ids=["small", "large"])
-def test_a_write_whose_answer_was_lost_happened_once(
+def test_a_write_whose_response_was_lost_happened_once(
     server: StrictGcs, store: GcsStore, bucket: str, data: bytes
 ) -> None:
     """The store has it when the answer is lost; the retry must neither write again nor tell of a failure."""
@@ -189,7 +189,7 @@ def test_somebody_elses_write_is_not_taken_for_ours(server: StrictGcs, store: Gc
     assert store.stat(KEY) == first
 
 
-def test_a_delete_whose_answer_was_lost_is_a_delete(server: StrictGcs, store: GcsStore) -> None:
+def test_a_delete_whose_response_was_lost_is_a_delete(server: StrictGcs, store: GcsStore) -> None:
     info = put(store)
     server.fault("objects.delete", "lost")
     assert store.delete(KEY, generation=info.generation)
@@ -306,7 +306,7 @@ def test_a_delete_without_a_generation_takes_what_came_meanwhile_too(server: Str
 
 
 @pytest.mark.parametrize("key", ["", "visitors/owner/" + "x" * 1100, "visitors/owner/a\nb"])
-def test_a_key_that_is_no_object_name_is_refused(store: GcsStore, key: str) -> None:
+def test_a_key_that_is_not_an_object_name_is_refused(store: GcsStore, key: str) -> None:
     with pytest.raises(ValueError, match="1 to 1024 bytes"):
         put(store, key=key)
     with pytest.raises(ValueError, match="1 to 1024 bytes"):
@@ -492,7 +492,7 @@ def test_a_refusal_says_what_to_do(server: StrictGcs, store: GcsStore, what: str
 
 
 @pytest.mark.parametrize("what", CALLS)
-def test_something_else_that_answers_is_no_store(server: StrictGcs, store: GcsStore, what: str) -> None:
+def test_something_else_that_responds_is_not_a_store(server: StrictGcs, store: GcsStore, what: str) -> None:
     _, act = CALLS[what]
     if what in ("delete", "get", "open", "large put, start"):
         pytest.skip("its good answer has no JSON")

@@ -129,7 +129,7 @@ def test_a_listing_is_a_page(says: Says, listing: object, page: ObjectPage) -> N
         KIND | {"items": [RESOURCE | {"updated": "yesterday"}]},
     ],
 )  # fmt: skip
-def test_what_is_no_listing_is_told(says: Says, listing: object) -> None:
+def test_a_response_that_is_not_a_listing_is_told(says: Says, listing: object) -> None:
     with pytest.raises(StorageMisconfigured, match="not an object store"):
         says.list(listing)
 

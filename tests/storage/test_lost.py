@@ -105,7 +105,7 @@ def test_an_upload_that_comes_after_all_was_told_as_unknown(server: StrictGcs, h
 
 @pytest.mark.parametrize("status", [403, 429, 500, 503])
 @SIZES
-def test_an_error_of_the_store_is_no_doubt(server: StrictGcs, hasty: GcsStore, data: bytes, status: int) -> None:
+def test_an_error_of_the_store_leaves_no_doubt(server: StrictGcs, hasty: GcsStore, data: bytes, status: int) -> None:
     """The store says that it did not do it; so the reservation may be given back."""
     call, skip = last_request(data)
     server.fault(call, "status", status=status, skip=skip)
@@ -114,7 +114,7 @@ def test_an_error_of_the_store_is_no_doubt(server: StrictGcs, hasty: GcsStore, d
     assert not isinstance(raised.value, OutcomeUnknown)
 
 
-def test_a_store_that_is_not_there_is_no_doubt() -> None:
+def test_a_store_that_is_not_there_leaves_no_doubt() -> None:
     store = gcs(f"http://127.0.0.1:{free_port()}", "files", retry_budget=0.2)
     with pytest.raises(StorageUnavailable) as raised:
         put(store)

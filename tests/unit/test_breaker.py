@@ -31,7 +31,7 @@ def opened() -> Breaker:
     return guard
 
 
-def test_some_failures_are_no_outage(clock: Clock) -> None:
+def test_some_failures_are_not_an_outage(clock: Clock) -> None:
     guard = Breaker()
     for _ in range(10):
         for _ in range(FAILURES - 1):
@@ -40,7 +40,7 @@ def test_some_failures_are_no_outage(clock: Clock) -> None:
         guard.succeeded()
 
 
-def test_an_outage_is_answered_at_once_with_its_cause(clock: Clock) -> None:
+def test_a_call_in_an_outage_fails_at_once_with_its_cause(clock: Clock) -> None:
     guard = opened()
     assert guard.is_open
     assert guard.admit() == "it is down"

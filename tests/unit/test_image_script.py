@@ -63,7 +63,7 @@ def test_docker_says_the_size_over_a_base_that_it_has_not_pulled(tmp_path: Path)
     assert done.stdout == "seatrial:dev: 150 MB, of which 30 MB over its base\n"
 
 
-def test_an_image_that_was_built_is_no_failure_where_its_base_can_not_be_measured(tmp_path: Path) -> None:
+def test_an_image_that_was_built_is_not_a_failure_where_its_base_can_not_be_measured(tmp_path: Path) -> None:
     done, _ = run(tmp_path, {"docker": OFFLINE})
     assert done.returncode == 0, done.stderr
     assert done.stdout == "seatrial:dev: 150 MB; its base could not be measured\n"

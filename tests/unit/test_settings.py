@@ -37,7 +37,7 @@ def test_the_stores_have_no_default() -> None:
     assert [fault.split()[0] for fault in caught.value.errors] == ["SESSION_URL", "STORAGE_URL"]
 
 
-def test_every_fault_is_named_at_once() -> None:
+def test_every_error_is_named_at_once() -> None:
     found = faults(PORT="http", LOG_LEVEL="loud", SHUTDOWN_DELAY="soon", SESSION_URL="mysql://h", MAX_CONNECTIONS="-1")
     assert sorted(fault.split()[0] for fault in found) == [
         "LOG_LEVEL",
@@ -101,7 +101,7 @@ def test_every_fault_is_named_at_once() -> None:
         ("INSTANCE", "two\nlines"),
     ],
 )
-def test_a_bad_value_is_a_fault_that_names_its_setting(name: str, value: str) -> None:
+def test_a_bad_value_is_an_error_that_names_its_setting(name: str, value: str) -> None:
     assert any(fault.startswith(name) for fault in faults(**{name: value}))
 
 
@@ -150,7 +150,7 @@ def test_rules_between_settings_are_checked() -> None:
     assert any("given together" in f for f in faults(SESSION_TLS_CERT_FILE=__file__))
 
 
-def test_a_secret_is_in_no_fault_and_no_repr() -> None:
+def test_a_secret_is_in_no_error_and_no_repr() -> None:
     secret = "canary-7d1f"
     found = faults(SESSION_URL=f"redis://:{secret}@host:notaport/0", SESSION_PASSWORD=f"{secret}\x00")
     assert len(found) == 2

@@ -124,7 +124,7 @@ def test_every_screen_shows_it_without_scrolling_sideways(
         assert smallest >= 24  # WCAG 2.2, 2.5.8
 
 
-def test_nothing_moves_for_who_wants_that(browser: Browser, site: Site) -> None:
+def test_nothing_moves_for_those_who_want_that(browser: Browser, site: Site) -> None:
     moving = (
         "[...document.querySelectorAll('*')].filter(e => parseFloat(getComputedStyle(e).transitionDuration) > 0).length"
     )

@@ -202,7 +202,7 @@ def test_deleting_can_be_undone(visitor: Visit, file: MakeFile) -> None:
     assert page.locator("#file-list .name bdi").all_inner_texts() == ["keep.txt"]
 
 
-def test_who_leaves_has_deleted(visitor: Visit, file: MakeFile) -> None:
+def test_leaving_the_page_completes_a_deletion(visitor: Visit, file: MakeFile) -> None:
     page = visitor.page
     upload(page, file("gone.txt"))
     page.get_by_role("button", name="Delete gone.txt").click()

@@ -74,7 +74,7 @@ def test_a_file_runs_nothing_when_it_is_opened(visitor: Visit, alerts: list[str]
 
 
 @pytest.mark.parametrize("attack", ["<img src=x onerror=alert(1)>", '"><svg onload=alert(1)>'])
-def test_a_header_is_no_part_of_a_page(visitor: Visit, alerts: list[str], attack: str) -> None:
+def test_a_header_is_not_part_of_a_page(visitor: Visit, alerts: list[str], attack: str) -> None:
     names = ("User-Agent", "Accept-Language", "traceparent", "X-Cloud-Trace-Context", "X-Request-Id")
     forwarded = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "Forwarded")
     visitor.watch.expect("404")

@@ -55,7 +55,7 @@ def test_it_starts_and_serves(container: Container) -> None:
     serves(container)
 
 
-def test_start_to_first_answer(image: str, stores: dict[str, str]) -> None:
+def test_start_to_first_response(image: str, stores: dict[str, str]) -> None:
     started = time.monotonic()
     with running_container(image, stores) as container, Visitor(container.service.app_url) as visitor:
         wait_until("ready", lambda: visitor.get("/ready").status == 200)

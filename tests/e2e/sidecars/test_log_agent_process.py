@@ -98,7 +98,7 @@ def test_killed_again_and_again_it_loses_nothing(tmp_path: Path, logs: Path) -> 
     assert len(ids) == len(set(numbers(records))), "a twin has another insertId"
 
 
-def test_a_record_that_grew_after_a_kill_is_no_twin(tmp_path: Path, logs: Path) -> None:
+def test_a_record_that_grew_after_a_kill_is_not_taken_for_the_same(tmp_path: Path, logs: Path) -> None:
     """Cloud Logging would drop its new lines with it."""
     (logs / "app.log").write_text("begin\n one\n")
     with log_agent(tmp_path / "out", f"generic={logs}/app.log", tmp_path / "state") as agent:
@@ -326,7 +326,7 @@ def test_a_port_that_is_taken_is_told() -> None:
     assert done.stderr == b""
 
 
-def test_every_fault_is_named_at_once() -> None:
+def test_every_error_is_named_at_once() -> None:
     done = run(LOG_FILES="a=/b c=/d", PORT="99999")
     assert len(done.stdout.splitlines()) == 3
 
