@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
 
-from conformance.http import NoAnswer
+from conformance.http import NoResponse
 from conformance.rows import ROWS
 from conformance.target import CommandFailed, Target
 
@@ -108,8 +108,12 @@ def _run(each: Check, target: Target) -> Result:
         status, saw = "not run", str(error)
     except Broken as error:
         status, saw, do = "broken", error.saw, error.do
-    except NoAnswer as error:
-        status, saw, do = "broken", f"no answer: {error}", "the service must answer here, however the check disturbs it"
+    except NoResponse as error:
+        status, saw, do = (
+            "broken",
+            f"no response: {error}",
+            "the service must respond here, however the check disturbs it",
+        )
     except CommandFailed:
         raise
     except Exception as error:  # noqa: BLE001 -- whatever the service says must not end the run

@@ -4,13 +4,13 @@ from conformance.check import Broken
 from conformance.target import Target, ask
 
 
-def answers_200(target: Target, path: str | None, when: str) -> str:
+def responds_with_200(target: Target, path: str | None, when: str) -> str:
     """Ask each instance at ``path``, as the platform does, and return "200". Broken where one says something else.
 
-    ``when``: the end of the advice, which is to answer 200 there.
+    ``when``: the end of the advice, which is to respond with 200 there.
     """
     for instance in target.instances:
         answer = ask(instance.platform, path or "/", seconds=5)
         if answer.status != 200:
-            raise Broken(f"{instance.platform}{path}: {answer.status}", f"answer 200 there {when}")
+            raise Broken(f"{instance.platform}{path}: {answer.status}", f"respond with 200 there {when}")
     return "200"

@@ -13,15 +13,15 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 SECONDS = 10.0
-MOST = 8 * 2**20  # bytes of an answer's body
+MOST = 8 * 2**20  # bytes of a response's body
 
 
-class NoAnswer(Exception):
-    """There was no whole answer. The message says why, in a few words."""
+class NoResponse(Exception):
+    """There was no whole response. The message says why, in a few words."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """A response, read to its end."""
 
     status: int
@@ -67,7 +67,7 @@ class _Limited:
     def _limit(self) -> None:
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise TimeoutError("the answer took too long on the whole")
+            raise TimeoutError("the response took too long on the whole")
         self.settimeout(left)  # type: ignore[attr-defined] # of the socket that this is mixed into
 
     def recv_into(self, *arguments: Any) -> int:
@@ -113,10 +113,10 @@ class Client:
         self.base_url = base_url
         return self
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, **headers: str) -> Response:
         return self.ask("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
-    def call(self, call: Call) -> Answer:
+    def call(self, call: Call) -> Response:
         return self.ask(call.method, call.path, call.body or None, call.headers)
 
     def ask(
@@ -125,8 +125,8 @@ class Client:
         path: str,
         body: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """The whole answer, or NoAnswer. An iterable body needs a Content-Length among the headers, or goes chunked."""
+    ) -> Response:
+        """The whole response, or NoResponse. An iterable body needs a Content-Length header, or goes chunked."""
         sent = dict(headers or {})
         if self.cookies and "Cookie" not in sent:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
@@ -139,17 +139,17 @@ class Client:
             content = response.read(MOST + 1)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
-            raise NoAnswer(f"{method} {self.base_url}{path[:80]}: {describe(error)}") from None
+            raise NoResponse(f"{method} {self.base_url}{path[:80]}: {describe(error)}") from None
         except BaseException:
             self.close()
             raise
         if len(content) > MOST:
             self.close()
-            raise NoAnswer(f"{method} {self.base_url}{path[:80]}: the answer is larger than {MOST} bytes")
+            raise NoResponse(f"{method} {self.base_url}{path[:80]}: the response is larger than {MOST} bytes")
         if response.will_close:
             self.close()
         self._keep_cookies(response.headers)
-        return Answer(response.status, response.headers, content)
+        return Response(response.status, response.headers, content)
 
     def _connected(self, deadline: float) -> http.client.HTTPConnection:
         if self._connection is None:
@@ -182,7 +182,7 @@ class Client:
 
 
 def set_cookies(headers: http.client.HTTPMessage) -> "SimpleCookie":
-    """The cookies that an answer sets."""
+    """The cookies that a response sets."""
     found = SimpleCookie()
     for line in headers.get_all("Set-Cookie") or []:
         with contextlib.suppress(CookieError):
@@ -211,7 +211,7 @@ def raw(base_url: str, data: bytes, *, seconds: float = 5.0) -> None:
 def describe(error: Exception) -> str:
     """An error of the network in a few words."""
     if isinstance(error, http.client.RemoteDisconnected):
-        return "the connection was closed without an answer"
+        return "the connection was closed without a response"
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused"
     if isinstance(error, ConnectionResetError | BrokenPipeError):
@@ -223,11 +223,11 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:200]
 
 
-def number_in(answer: Answer, field: str) -> int | None:
-    """The number under this name in a JSON answer, else the first number in the text."""
+def number_in(response: Response, field: str) -> int | None:
+    """The number under this name in a JSON response, else the first number in the text."""
     with contextlib.suppress(ValueError):
-        document = json.loads(answer.body)
+        document = json.loads(response.body)
         if isinstance(document, dict) and isinstance(document.get(field), int):
             return int(document[field])
-    digits = "".join(c if c.isdigit() and c.isascii() else " " for c in answer.text[:10000]).split()
+    digits = "".join(c if c.isdigit() and c.isascii() else " " for c in response.text[:10000]).split()
     return int(digits[0][:15]) if digits else None

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from conformance.check import Broken, NotRun, Stage, check
-from conformance.http import Client, NoAnswer, raw
+from conformance.http import Client, NoResponse, raw
 from conformance.target import Target
 
 MAX_LINE = 16 * 1024  # bytes; container runtimes cut there
@@ -140,7 +140,7 @@ def _provoke(target: Target, base: str) -> None:
         ):
             try:
                 client.ask("GET", path, headers=headers)
-            except NoAnswer:
+            except NoResponse:
                 continue
     for data in (
         b"NONSENSE\r\n\r\n",

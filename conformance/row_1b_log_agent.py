@@ -39,9 +39,9 @@ def ledger(target: Target) -> Ledger:
         target.progress(f"1b part {part + 1} of {PARTS}, and a rotation")
         first = start + part * LINES
         path = target.beside.ledger.replace("{from}", str(first)).replace("{to}", str(first + LINES))
-        answer = ask(target.instances[0].base, path)
-        if answer.status != 200:
-            raise NotRun(f"{path}: {answer.status}; --ledger-path must name a route that logs")
+        response = ask(target.instances[0].base, path)
+        if response.status != 200:
+            raise NotRun(f"{path}: {response.status}; --ledger-path must name a route that logs")
         if part < PARTS - 1:
             target.run(target.beside.rotate)
     went_in = range(start, start + PARTS * LINES)

@@ -4,7 +4,7 @@ import secrets
 import time
 
 from conformance.check import Broken, Stage, check
-from conformance.http import Client, NoAnswer
+from conformance.http import Client, NoResponse
 from conformance.inside import command_lines
 from conformance.target import Target
 
@@ -29,7 +29,7 @@ def canaries(target: Target) -> dict[str, str]:
                 try:
                     kind = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
                     client.ask(method, path, body, headers | kind)
-                except NoAnswer:
+                except NoResponse:
                     continue
     return found
 
@@ -57,7 +57,7 @@ def own_secrets_are_not_logged(target: Target) -> str:
     return f"{len(target.secrets)} secrets looked for"
 
 
-@check("2e", "Secrets that the service was given are in no answer.", needs=("secrets",))
+@check("2e", "Secrets that the service was given are in no response.", needs=("secrets",))
 def own_secrets_are_not_served(target: Target) -> str:
     p = target.paths
     paths = [path for path in (p.home, p.health, p.ready, p.metrics, p.failing, "/nowhere", "/openapi.json") if path]
@@ -66,13 +66,13 @@ def own_secrets_are_not_served(target: Target) -> str:
         for base in {instance.base, instance.platform}:
             with Client(base) as client:
                 for path in paths:
-                    answer = client.get(path)
+                    response = client.get(path)
                     asked += 1
-                    text = answer.body + str(answer.headers).encode()
+                    text = response.body + str(response.headers).encode()
                     if any(secret.encode() in text for secret in target.secrets):
                         do = "say what is wrong without the address and password it was tried with"
                         raise Broken(f"{base}{path} holds a secret that the service was given", do)
-    return f"{asked} answers, error pages and metrics among them"
+    return f"{asked} responses, error pages and metrics among them"
 
 
 @check("2e", "Secrets that the service was given are not in its command line.", needs=("inside", "secrets"))

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 
 from conformance.check import Broken, NotRun, check
-from conformance.http import Client, NoAnswer
+from conformance.http import Client, NoResponse
 from conformance.target import Instance, Target, ask
 
 REQUESTS = 60
@@ -44,19 +44,19 @@ def scrape(target: Target, instance: Instance) -> list[Sample]:
     """The metrics of an instance. Broken where they are none."""
     path = target.paths.metrics or "/metrics"
     url = f"{instance.platform}{path}"
-    answer = ask(instance.platform, path)
-    if answer.status != 200:
+    response = ask(instance.platform, path)
+    if response.status != 200:
         raise Broken(
-            f"{url}: {answer.status}", "serve Prometheus' text format there, or give --ops-url, --metrics-path"
+            f"{url}: {response.status}", "serve Prometheus' text format there, or give --ops-url, --metrics-path"
         )
     found = []
-    for number, line in enumerate(answer.text.splitlines(), 1):
+    for number, line in enumerate(response.text.splitlines(), 1):
         if line.startswith("#") or not line.strip():
             continue
         match = _LINE.fullmatch(line.strip())
         value = _float(match[3]) if match else None
         if match is None or value is None:
-            do = "answer with Prometheus' text format and nothing else"
+            do = "send Prometheus' text format and nothing else"
             raise Broken(f"{url}: line {number} is no sample: {line[:80]!r}", do)
         found.append(Sample(match[1], match[2] or "", value))
     if not found:
@@ -71,7 +71,7 @@ def metrics_can_be_read(target: Target) -> str:
 
 
 @check(
-    "4a", "Requests are counted to the unit, whichever worker answered, and no counter goes back.", needs=("metrics",)
+    "4a", "Requests are counted to the unit, whichever worker responded, and no counter goes back.", needs=("metrics",)
 )
 def counts_are_right(target: Target) -> str:
     names = {count_requests(target, instance) for instance in target.instances}
@@ -84,7 +84,7 @@ def labels_are_bounded(target: Target) -> str:
     word = secrets.token_hex(6)
     for number in range(MADE_UP):
         _ask_made_up(instance, f"{word}-{number}")
-    # New series alone prove nothing: another worker may have answered. What was made up has to be in them.
+    # New series alone prove nothing: another worker may have responded. What was made up has to be in them.
     made = sorted({s.name + s.labels for s in scrape(target, instance) if word in s.labels.lower()})
     if made:
         labels = [name for name, value in _LABEL.findall(made[0]) if word in value.lower()]
@@ -109,7 +109,7 @@ def count_requests(target: Target, instance: Instance) -> str:
     def look() -> Growth:
         return Growth(before, scrape(target, instance), path)
 
-    # A request may be counted a moment after its answer. Once the number is right it has to stay so.
+    # A request may be counted a moment after its response. Once the number is right it has to stay so.
     target.wait_until(lambda: bool(_right(look())), SETTLE)
     looks = [look() for _ in range(SCRAPES)]
     name = next((name for name in _right(looks[0]) if all(name in _right(later) for later in looks)), "")
@@ -122,7 +122,7 @@ def count_requests(target: Target, instance: Instance) -> str:
     grew = ", ".join(f"{each.by_name.get(known[0], 0):g}" for each in looks)
     raise Broken(
         f"{REQUESTS} requests to {path} made {known[0]} grow by {grew}, scrape by scrape",
-        "each worker process counts for itself, and any of them answers the scrape: one worker a container, "
+        "each worker process counts for itself, and any of them serves the scrape: one worker a container, "
         "or the metrics library's multiprocess mode",
     )
 
@@ -160,5 +160,5 @@ def _ask_made_up(instance: Instance, word: str) -> None:
         for method, path in (("GET", f"/{word}"), ("GET", f"/?q={word}"), (word.upper().replace("-", ""), "/")):
             try:
                 client.ask(method, path)
-            except NoAnswer as error:
-                raise NotRun(f"a made-up request is not answered: {error}") from None
+            except NoResponse as error:
+                raise NotRun(f"a made-up request gets no response: {error}") from None

@@ -119,5 +119,5 @@ def _firing(target: Target) -> set[str]:
 
 def _ask(target: Target, what: str, **parameters: str) -> Any:
     query = f"?{urlencode(parameters)}" if parameters else ""
-    answer = json.loads(target.run(f"{target.commands.prometheus}'/api/v1/{what}{query}'"))
-    return answer["data"]
+    response = json.loads(target.run(f"{target.commands.prometheus}'/api/v1/{what}{query}'"))
+    return response["data"]

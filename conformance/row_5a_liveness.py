@@ -1,14 +1,14 @@
 """Row 5a: liveness says whether a restart would help, and nothing else."""
 
 from conformance.check import Broken, Stage, check
-from conformance.health import answers_200
+from conformance.health import responds_with_200
 from conformance.target import Target
 from conformance.trials import outage
 
 
-@check("5a", "Liveness answers 200 while all is well.", needs=("health",))
+@check("5a", "Liveness responds with 200 while all is well.", needs=("health",))
 def liveness_is_there(target: Target) -> str:
-    return answers_200(target, target.paths.health, "while the process can serve, or give --health-path")
+    return responds_with_200(target, target.paths.health, "while the process can serve, or give --health-path")
 
 
 @check("5a", "Liveness does not depend on the session store.", needs=("health", "store"), stage=Stage.OUTAGE)

@@ -1,14 +1,14 @@
 """Row 5b: readiness says whether traffic should come. Rollouts and drains in a cluster belong to its own tests."""
 
 from conformance.check import Broken, NotRun, Stage, check
-from conformance.health import answers_200
+from conformance.health import responds_with_200
 from conformance.target import Target
 from conformance.trials import stop
 
 
-@check("5b", "Readiness answers 200 while all is well.", needs=("ready",))
+@check("5b", "Readiness responds with 200 while all is well.", needs=("ready",))
 def readiness_is_there(target: Target) -> str:
-    return answers_200(target, target.paths.ready, "once requests can be served, or give --ready-path")
+    return responds_with_200(target, target.paths.ready, "once requests can be served, or give --ready-path")
 
 
 @check("5b", "Readiness says no when the instance is about to end.", needs=("ready", "stop"), stage=Stage.STOP)

@@ -70,9 +70,9 @@ def sign_in_changes_the_id(target: Target) -> str:
     with Client(target.instances[0].base) as client, Client(target.instances[0].base) as thief:
         target.visit(client)
         before = dict(client.cookies)
-        answer = client.call(target.paths.sign_in)
-        if answer.status >= 400:
-            raise NotRun(f"signing in is answered {answer.status}; see --session-path")
+        response = client.call(target.paths.sign_in)
+        if response.status >= 400:
+            raise NotRun(f"signing in gets {response.status}; see --session-path")
         do = "give the session a new id when somebody signs in, and end the old one"
         if client.cookies == before:
             raise Broken("the id is the same before and after signing in: who planted it is signed in too", do)
@@ -88,10 +88,10 @@ def _cookie(target: Target) -> "Morsel[str]":
     """The cookie of a new session."""
     assert target.paths.visits is not None
     with Client(target.instances[0].base) as client:
-        answer = client.call(target.paths.visits)
-    cookies = list(set_cookies(answer.headers).values())
+        response = client.call(target.paths.visits)
+    cookies = list(set_cookies(response.headers).values())
     if not cookies:
-        raise NotRun(f"{target.paths.visits.path} set no cookie ({answer.status}); see --visits-path")
+        raise NotRun(f"{target.paths.visits.path} set no cookie ({response.status}); see --visits-path")
     return max(cookies, key=lambda morsel: len(morsel.value))
 
 

@@ -18,7 +18,7 @@ def requests_are_served(target: Target) -> str:
     return f"{found.requests} requests from before the stop until {target.limits.notice:g} s after it, none failed"
 
 
-@check("stop", "A request in flight is answered.", needs=("stop", "files"), stage=Stage.STOP)
+@check("stop", "A request in flight gets its response.", needs=("stop", "files"), stage=Stage.STOP)
 def requests_in_flight_finish(target: Target) -> str:
     found = target.trial(stop)
     if found.upload:
@@ -26,7 +26,7 @@ def requests_in_flight_finish(target: Target) -> str:
         raise Broken(f"an upload that had begun before the stop: {found.upload}", do)
     if found.upload is None:
         raise NotRun("no upload could be begun; see --files-path")
-    return "an upload that had begun before the stop was answered"
+    return "an upload that had begun before the stop got its response"
 
 
 @check("stop", "The process ends in time.", needs=("stop",), stage=Stage.STOP)
@@ -37,5 +37,5 @@ def it_ends(target: Target) -> str:
             'SIGTERM does not reach the service: start it in exec form (ENTRYPOINT ["…"], or exec in the script), '
             "so that no shell stands before it as PID 1; and handle the signal"
         )
-        raise Broken(f"it still answers {target.limits.grace:g} s after the stop: the platform would kill it", do)
+        raise Broken(f"it still responds {target.limits.grace:g} s after the stop: the platform would kill it", do)
     return f"gone {found.ended_after:.1f} s after the stop"

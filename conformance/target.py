@@ -1,4 +1,4 @@
-"""The service under test: where it answers, and what may be done with it."""
+"""The service under test: where it listens, and what may be done with it."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from conformance.http import Answer, Call, Client, NoAnswer, describe, number_in
+from conformance.http import Call, Client, NoResponse, Response, describe, number_in
 
 T = TypeVar("T")
 
@@ -168,10 +168,10 @@ class Target:
                     continue
                 try:
                     status = client.call(call).status
-                except NoAnswer:
+                except NoResponse:
                     continue  # that is for the checks to say
                 if 400 <= status < 500 or status == 501:  # 501: the method is known nowhere
-                    self._refused[need] = f"{call.method} {call.path} is answered {status}: give {options[name]}"
+                    self._refused[need] = f"{call.method} {call.path} gets {status}: give {options[name]}"
                     left_out[name] = None
         self.paths = replace(self.paths, **left_out)
 
@@ -201,10 +201,10 @@ class Target:
         return self.wait_until(lambda: self.is_gone(instance), 3)
 
     def start(self, instance: Instance) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it responds."""
         self.run(self.commands.start, instance)
-        if not self.wait_until(lambda: self.answers(instance), self.limits.start):
-            raise CommandFailed(f"{instance.base} did not answer within {self.limits.start:g} s of --start-command")
+        if not self.wait_until(lambda: self.responds(instance), self.limits.start):
+            raise CommandFailed(f"{instance.base} did not respond within {self.limits.start:g} s of --start-command")
 
     def store(self, *, up: bool) -> None:
         """Stop or start the session store."""
@@ -215,15 +215,17 @@ class Target:
     def visit(self, client: Client) -> int:
         """Count a visit; the number that the service says."""
         assert self.paths.visits is not None
-        answer = client.call(self.paths.visits)
-        if answer.status >= 400:
-            raise NoAnswer(f"{self.paths.visits.method} {client.base_url}{self.paths.visits.path}: {answer.status}")
-        number = number_in(answer, self.visits_field)
+        response = client.call(self.paths.visits)
+        if response.status >= 400:
+            raise NoResponse(f"{self.paths.visits.method} {client.base_url}{self.paths.visits.path}: {response.status}")
+        number = number_in(response, self.visits_field)
         if number is None:
-            raise NoAnswer(f"{client.base_url}{self.paths.visits.path}: no number in the answer {answer.text[:80]!r}")
+            raise NoResponse(
+                f"{client.base_url}{self.paths.visits.path}: no number in the response {response.text[:80]!r}"
+            )
         return number
 
-    def answers(self, instance: Instance) -> bool:
+    def responds(self, instance: Instance) -> bool:
         """Whether it serves: ready, or where it has no readiness, anything but a server's error."""
         try:
             with Client(instance.base, seconds=2) as client:
@@ -231,14 +233,14 @@ class Target:
                     return client.get(self.paths.home).status < 500
                 served = client.at(instance.platform).get(self.paths.ready).status == 200
                 return served and client.at(instance.base).get(self.paths.home).status < 500
-        except NoAnswer:
+        except NoResponse:
             return False
 
     def is_gone(self, instance: Instance) -> bool:
-        """Whether nobody answers there."""
+        """Whether nothing listens there."""
         try:
             ask(instance.base, self.paths.home, seconds=2)
-        except NoAnswer:
+        except NoResponse:
             return True
         return False
 
@@ -335,7 +337,7 @@ def unreachable(url: str) -> str:
     return ""
 
 
-def ask(base: str, path: str, *, seconds: float = 10.0) -> Answer:
+def ask(base: str, path: str, *, seconds: float = 10.0) -> Response:
     """One question on a connection of its own."""
     with Client(base, seconds=seconds) as client:
         return client.get(path)

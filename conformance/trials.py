@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from conformance.http import Client, NoAnswer
+from conformance.http import Client, NoResponse
 from conformance.target import Background, Instance, Target, ask
 
 STEADY = 1.0  # seconds without a failure until it is back: each of its processes finds that out for itself
@@ -14,21 +14,21 @@ RECOVERY = 30.0  # seconds that a service has to see that its store is back
 
 
 def upload(target: Target, client: Client, name: str) -> None:
-    """Keep FILE. NoAnswer where it is refused."""
-    answer = client.ask("PUT", file_path(target, name), FILE, {"Content-Type": "text/plain"})
-    if answer.status not in (200, 201, 204):
-        raise NoAnswer(f"PUT {client.base_url}{file_path(target, name)}: {answer.status} {answer.text[:80]!r}")
+    """Keep FILE. NoResponse where it is refused."""
+    response = client.ask("PUT", file_path(target, name), FILE, {"Content-Type": "text/plain"})
+    if response.status not in (200, 201, 204):
+        raise NoResponse(f"PUT {client.base_url}{file_path(target, name)}: {response.status} {response.text[:80]!r}")
 
 
 def read_back(target: Target, client: Client, name: str) -> str:
     """What came instead of FILE; "" where it is right."""
     try:
-        answer = client.get(file_path(target, name))
-    except NoAnswer as error:
+        response = client.get(file_path(target, name))
+    except NoResponse as error:
         return str(error)
-    if answer.status != 200:
-        return f"{answer.status}"
-    return "" if answer.body == FILE else "other bytes than were uploaded"
+    if response.status != 200:
+        return f"{response.status}"
+    return "" if response.body == FILE else "other bytes than were uploaded"
 
 
 def file_path(target: Target, name: str) -> str:
@@ -44,7 +44,7 @@ class Kills:
 
     visits: list[tuple[str, str]] = field(default_factory=list)
     files: list[tuple[str, str]] = field(default_factory=list)
-    unseen: int = 0  # kills after which the address never stopped to answer
+    unseen: int = 0  # kills after which the address never stopped responding
 
 
 def kills(target: Target) -> Kills:
@@ -76,7 +76,7 @@ def kills(target: Target) -> Kills:
 def _visit(target: Target, client: Client, expected: int) -> str:
     try:
         count = target.visit(client)
-    except NoAnswer as error:
+    except NoResponse as error:
         return str(error)
     return "" if count == expected else f"visit {expected} was counted as {count}"
 
@@ -136,17 +136,17 @@ def _outage(target: Target) -> Outage:
 
 def _unhealthy(target: Target, instance: Instance) -> list[str]:
     try:
-        answer = ask(instance.platform, target.paths.health or "/", seconds=5)
-    except NoAnswer as error:
+        response = ask(instance.platform, target.paths.health or "/", seconds=5)
+    except NoResponse as error:
         return [str(error)]
-    return [] if answer.status == 200 else [f"{instance.platform}{target.paths.health}: {answer.status}"]
+    return [] if response.status == 200 else [f"{instance.platform}{target.paths.health}: {response.status}"]
 
 
 def _quietly(target: Target) -> None:
     with Client(target.instances[0].base, seconds=5) as client:
         try:
             target.visit(client)
-        except NoAnswer:
+        except NoResponse:
             return
 
 
@@ -156,7 +156,7 @@ def _recovery(target: Target) -> str:
             try:
                 if target.paths.visits:
                     target.visit(client)
-            except NoAnswer as error:
+            except NoResponse as error:
                 return str(error)
     return ""
 
@@ -198,7 +198,7 @@ def stop(target: Target) -> Stop:
                 try:
                     status = _ask_something(target, client)
                     failure = f"status {status}" if status >= 500 else ""
-                except NoAnswer as error:
+                except NoResponse as error:
                     failure = str(error)
                 found.requests += 1
                 if failure:
@@ -222,14 +222,14 @@ def stop(target: Target) -> Stop:
                 length = {"Content-Length": str(len(FILE)), "Content-Type": "text/plain"}
                 status = client.ask("PUT", file_path(target, "in-flight.txt"), halves(), length).status
                 found.upload = "" if status < 300 else f"status {status}"
-            except NoAnswer as error:
+            except NoResponse as error:
                 found.upload = str(error)
 
     def watch(work: Background) -> None:
         while not work.done.is_set():
             try:
                 said_yes = ask(instance.platform, target.paths.ready or "/", seconds=2).status == 200
-            except NoAnswer:
+            except NoResponse:
                 said_yes = True  # silence says nothing
             else:
                 if said_yes:

@@ -177,7 +177,7 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout
     assert (nothing.returncode, "nothing was run" in nothing.stderr) == (2, True)
     assert wrong.returncode == 0, wrong.stdout  # a route that is not there is no broken practice
-    for words in ("POST /visit is answered 404: give --visits-path", "PUT / is answered 405: give --session-path"):
+    for words in ("POST /visit gets 404: give --visits-path", "PUT / gets 405: give --session-path"):
         assert words in wrong.stdout
     assert "give --log or --log-command" in done.stdout
     suite = ET.parse(report).getroot()
@@ -185,7 +185,7 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
     assert int(suite.get("skipped") or 0) == len(suite.findall("testcase/skipped")) > 10
     assert failed.returncode == 2, failed.stdout
     assert re.search("given up.*exit code 127: no-such-engine stop: .*not found", failed.stderr)
-    assert "ok       Liveness answers 200" in failed.stdout, "what was found before is told"
+    assert "ok       Liveness responds with 200" in failed.stdout, "what was found before is told"
     assert "BROKEN" not in failed.stdout
     for options, words in (
         ((), "give --base-url"),

@@ -31,8 +31,8 @@ def main() -> int:
         metrics = Metrics()
         server = serve(metrics, settings.host, settings.port)
     except config.ConfigError as error:
-        for fault in error.faults:
-            output.write(output.say("CRITICAL", fault))
+        for line in error.errors:
+            output.write(output.say("CRITICAL", line))
         return 2
     except (OSError, UnicodeError) as error:  # the second, where the name can't be one
         why = getattr(error, "strerror", None) or error

@@ -1,4 +1,4 @@
-"""What the agent is told, from the environment. Every fault is named at once."""
+"""What the agent is told, from the environment. Every error is named at once."""
 
 import fnmatch
 import math
@@ -10,11 +10,11 @@ from log_agent.formats import FORMATS, Format
 
 
 class ConfigError(Exception):
-    """The configuration can't be used. ``faults`` has a sentence for each thing that is wrong."""
+    """The configuration can't be used. ``errors`` has a sentence for each thing that is wrong."""
 
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("; ".join(faults))
-        self.faults = faults
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,24 @@ RECORD_SECONDS  how long the last record of a file waits for another line of it 
 
 def load(environ: Mapping[str, str]) -> Config:
     """The configuration, checked. Raises ConfigError."""
-    faults: list[str] = []
-    files = [_file(part, faults) for part in environ.get("LOG_FILES", "").split()]
-    if not files and not faults:
-        faults.append("LOG_FILES must be set, as in tomcat=/logs/catalina.*.log")
+    errors: list[str] = []
+    files = [_file(part, errors) for part in environ.get("LOG_FILES", "").split()]
+    if not files and not errors:
+        errors.append("LOG_FILES must be set, as in tomcat=/logs/catalina.*.log")
     state = environ.get("STATE_FILE", "")
     if state and not state.startswith("/"):
-        faults.append(f"STATE_FILE must be a path from the root, not {state[:80]!r}")
+        errors.append(f"STATE_FILE must be a path from the root, not {state[:80]!r}")
     if any(fnmatch.fnmatchcase(state, file[0]) for file in files if file):
-        faults.append("STATE_FILE must not be among LOG_FILES: the agent would read what it writes")
+        errors.append("STATE_FILE must not be among LOG_FILES: the agent would read what it writes")
     port = environ.get("PORT", "") or "9095"
     if not (port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 65536):
-        faults.append(f"PORT must be a number from 0 to 65535, not {port[:20]!r}")
+        errors.append(f"PORT must be a number from 0 to 65535, not {port[:20]!r}")
         port = "0"
     seconds = _seconds(environ.get("RECORD_SECONDS", "") or "1")
     if seconds is None:
-        faults.append("RECORD_SECONDS must be a number of seconds from 0 to 60")
-    if faults:
-        raise ConfigError(faults)
+        errors.append("RECORD_SECONDS must be a number of seconds from 0 to 60")
+    if errors:
+        raise ConfigError(errors)
     return Config(
         files=tuple(file for file in files if file),
         state=Path(state) if state else None,
@@ -72,17 +72,17 @@ def load(environ: Mapping[str, str]) -> Config:
     )
 
 
-def _file(part: str, faults: list[str]) -> tuple[str, Format] | None:
+def _file(part: str, errors: list[str]) -> tuple[str, Format] | None:
     name, _, pattern = part.partition("=")
     path = PurePosixPath(pattern)
     if name not in FORMATS:
-        faults.append(f"LOG_FILES: {name[:40]!r} is none of the formats {', '.join(FORMATS)}")
+        errors.append(f"LOG_FILES: {name[:40]!r} is none of the formats {', '.join(FORMATS)}")
     elif not path.is_absolute() or ".." in path.parts:
-        faults.append(f"LOG_FILES: {pattern[:80]!r} is no path from the root")
+        errors.append(f"LOG_FILES: {pattern[:80]!r} is not a path from the root")
     elif pattern.endswith("/"):
-        faults.append(f"LOG_FILES: {pattern[:80]!r} is a folder; which files of it?")
+        errors.append(f"LOG_FILES: {pattern[:80]!r} is a folder; which files of it?")
     elif any(character in str(path.parent) for character in "*?["):
-        faults.append(f"LOG_FILES: {pattern[:80]!r} has a wildcard in a folder's name; only the file's may have some")
+        errors.append(f"LOG_FILES: {pattern[:80]!r} has a wildcard in a folder's name; only the file's may have some")
     else:
         return pattern, FORMATS[name]
     return None

@@ -37,7 +37,7 @@ class Metrics:
         self.lag_bytes = Gauge("log_agent_lag_bytes", "Bytes that are there and not sent.", registry=registry)
         self.lag_seconds = Gauge("log_agent_lag_seconds", "For how long there have been some.", registry=registry)
         self.turned = time.monotonic()  # when the last turn began
-        self.is_blocked = False  # stdout takes nothing just now: that is no fault of the agent
+        self.is_blocked = False  # stdout takes nothing just now: the agent can do nothing about it
 
     def healthy(self) -> bool:
         """Whether it works, or waits for whoever reads its stdout."""
@@ -45,7 +45,7 @@ class Metrics:
 
 
 def serve(metrics: Metrics, host: str, port: int) -> ThreadingHTTPServer:
-    """Answer from now on, in threads. OSError where the port can't be had."""
+    """Respond from now on, in threads. OSError where the port can't be had."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5

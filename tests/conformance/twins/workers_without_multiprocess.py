@@ -1,4 +1,4 @@
-"""Breaks 4a: many workers, each with counters of its own, and any of them answers the scrape."""
+"""Breaks 4a: many workers, each with counters of its own, and any of them serves the scrape."""
 
 from service.server import application as server
 from tests.conformance.twins.ours import start

@@ -111,7 +111,7 @@ class Load:
 
 
 class Lost(Exception):
-    """There was no whole answer. The message is its kind."""
+    """There was no whole response. The message is its kind."""
 
 
 class Visitor:
@@ -288,7 +288,7 @@ def detail_of(content: bytes) -> str:
 def kind_of(error: Exception) -> str:
     """A lost exchange in a word or two."""
     kinds = {
-        http.client.RemoteDisconnected: "closed without an answer",  # before ConnectionResetError, which it is, too
+        http.client.RemoteDisconnected: "closed without a response",  # before ConnectionResetError, which it is, too
         ConnectionRefusedError: "refused",
         ConnectionResetError: "reset",
         BrokenPipeError: "reset",

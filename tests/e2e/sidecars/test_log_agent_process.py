@@ -296,8 +296,8 @@ def run(**environ: str) -> subprocess.CompletedProcess[bytes]:
     [
         ({}, "LOG_FILES must be set"),
         ({"LOG_FILES": "/logs/a.log"}, "is none of the formats tomcat, access, python, generic"),
-        ({"LOG_FILES": "tomcat=a.log"}, "is no path from the root"),
-        ({"LOG_FILES": "tomcat=/logs/../a.log"}, "is no path from the root"),
+        ({"LOG_FILES": "tomcat=a.log"}, "is not a path from the root"),
+        ({"LOG_FILES": "tomcat=/logs/../a.log"}, "is not a path from the root"),
         ({"LOG_FILES": "tomcat=/*/a.log"}, "has a wildcard in a folder's name"),
         ({"LOG_FILES": "tomcat=/logs/a", "PORT": "x"}, "PORT must be a number"),
         ({"LOG_FILES": "tomcat=/logs/a", "STATE_FILE": "state"}, "STATE_FILE must be a path from the root"),
