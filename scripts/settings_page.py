@@ -13,7 +13,7 @@ HEAD = """# Settings
 Made from `service/settings.py`, and `settings.py` of the features, by `make docs`; don't edit it here.
 
 Settings come from the environment, and from the files of the folder that `SETTINGS_DIR` names: one file a setting, its
-name the setting's, as Kubernetes mounts a Secret. The environment wins. An empty value is as good as none. Every error
+name the setting's, as Kubernetes mounts a Secret. The environment wins. An empty value counts as unset. Every error
 is named at once, as a JSON record on stdout, and the process exits with 2 before it listens.
 
 Durations are written like `250ms`, `5s`, `10m`, `2h` or `7d`, sizes like `16KiB`, `8MiB` or `1GiB`. A secret never

@@ -66,8 +66,8 @@ class Settings:
     session_tls_cert_file: str = setting(parse.file, "", "The client certificate to show to Redis.")
     session_tls_key_file: str = setting(parse.file, "", "The client certificate's key.")
     session_timeout: float = setting(parse.duration(0.01, 10), "250ms", "The longest that a request waits for the session store.")
-    session_idle_lifetime: float = setting(parse.duration(1, 31_536_000), "7d", "A session ends when it was not used for so long.")
-    session_absolute_lifetime: float = setting(parse.duration(1, 31_536_000), "30d", "A session ends so long after it began, however much it is used.")
+    session_idle_lifetime: float = setting(parse.duration(1, 31_536_000), "7d", "A session that has not been used for this long ends.")
+    session_absolute_lifetime: float = setting(parse.duration(1, 31_536_000), "30d", "A session ends this long after it began, even if it is in use.")
     session_max_bytes: int = setting(parse.size(256, 1_000_000), "16KiB", "The largest size of a session, as it is stored.")
     cookie_secure: bool = setting(parse.boolean, "true", "Send the cookie over HTTPS only (`__Host-session`), and HSTS. Set it to `false` only for plain HTTP on your own machine.")
     storage_url: str = setting(parse.storage_url, None, "The object store: `gs://bucket/prefix` (Google Cloud Storage, by Application Default Credentials) or `file:///folder`.")
@@ -95,14 +95,14 @@ class Settings:
     keep_alive: float = setting(parse.duration(1, 3600), "620s", "How long an idle connection is kept; longer than the load balancer keeps it (Google's: 600s), so that the balancer closes first.")
     shutdown_delay: float = setting(parse.duration(0, 300), "5s", "After SIGTERM, how long requests are still accepted while `/ready` is a 503.")
     shutdown_grace: float = setting(parse.duration(0, 3600), "20s", "After that, how long requests in flight may take to finish.")
-    stuck_after: float = setting(parse.duration(1, 86_400), "120s", "Liveness fails when every request thread has made no progress for so long.")
+    stuck_after: float = setting(parse.duration(1, 86_400), "120s", "Liveness fails when no request thread has made progress for this long.")
 
     # Health
     ready_requires: tuple[str, ...] = setting(parse.names, "", "The dependencies that readiness needs: `sessions`, `storage`, or both, separated by a comma.")
     dependency_check_interval: float = setting(parse.duration(0.1, 300), "2s", "How often dependencies are checked in the background.")
 
     # Telemetry
-    log_level: str = setting(parse.choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO", "The least severity that is logged.")
+    log_level: str = setting(parse.choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "INFO", "The lowest severity that is logged.")
     log_format: str = setting(parse.choice("json", "text"), "json", "`json` for machines, `text` for a person at a terminal.")
     google_cloud_project: str = setting(parse.text, "", "The project that traces belong to, for links from logs to traces.")
     instance: str = setting(parse.text, socket.gethostname, "This instance's name; the host name when empty.")
