@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rounds", type=int, default=ROUNDS, help=f"{ROUNDS} unless given; with less there is no verdict"
     )
     options = parser.parse_args(arguments)
-    if fault := _fault(options.rows):
-        print(fault, file=sys.stderr)
+    if error := _error(options.rows):
+        print(error, file=sys.stderr)
         return 2
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background would ignore it
     figures: list[Figure] = []
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or (1 if failures else 0)
 
 
-def _fault(rows: Sequence[str]) -> str:
+def _error(rows: Sequence[str]) -> str:
     """What is wrong before anything is begun; "" where nothing is."""
     if unknown := [row for row in rows if row not in ROWS]:
         return f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}"

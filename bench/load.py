@@ -47,7 +47,7 @@ class Load:
 
 
 class LoadFailed(Exception):
-    """Answers were missing or were errors: what was measured is not what was meant."""
+    """Responses were missing or were errors: what was measured is not what was meant."""
 
 
 def load(
@@ -59,7 +59,7 @@ def load(
     cookies: Sequence[str] = (),
     close: bool = False,
 ) -> Load:
-    """Ask for ``path`` as fast as the server answers. LoadFailed where not every answer was a 2xx or 3xx.
+    """Ask for ``path`` as fast as the server responds. LoadFailed where not every response was a 2xx or 3xx.
 
     Each request has the next of the ``cookies``: many visitors, as a service has them. With ``close`` each has a
     connection of its own.
@@ -128,7 +128,7 @@ end
 
 
 def generator_rate(folder: Path) -> float:
-    """What wrk can do: requests a second against nginx, which answers from memory, on the server's core."""
+    """What wrk can do: requests a second against nginx, which serves from memory, on the server's core."""
     port = free_port()
     config = folder / "nginx.conf"
     config.write_text(

@@ -70,17 +70,17 @@ class Stores:
                 )
                 path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=multipart"
                 connection.request("POST", path, body, {"Content-Type": "multipart/related; boundary=b"})
-                answer = connection.getresponse()
-                if answer.read() is None or answer.status != 200:
-                    raise RuntimeError(f"the store could not be filled: {answer.status}")
+                response = connection.getresponse()
+                if response.read() is None or response.status != 200:
+                    raise RuntimeError(f"the store could not be filled: {response.status}")
 
     def _ask(self, method: str, path: str) -> None:
         with contextlib.closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)) as connection:
             connection.request(method, path, headers={"Content-Length": "0"})
-            answer = connection.getresponse()
-            answer.read()
-            if answer.status >= 300:
-                raise RuntimeError(f"{method} {path}: {answer.status}")
+            response = connection.getresponse()
+            response.read()
+            if response.status >= 300:
+                raise RuntimeError(f"{method} {path}: {response.status}")
 
 
 @contextlib.contextmanager

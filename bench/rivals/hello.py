@@ -1,4 +1,4 @@
-"""A bare Flask application: it answers what ours answers, and does nothing else."""
+"""A bare Flask application: it responds as ours does, and does nothing else."""
 
 from flask import Flask
 

@@ -1,4 +1,4 @@
-"""The client library alone, as its documentation shows it, on commands from standard input; each answer is seconds.
+"""The client library alone, as its documentation shows it, on commands from standard input; each response is seconds.
 
 ``up NAME SIZE COUNT``, ``down NAME COUNT`` and ``list PREFIX``: COUNT transfers one after the other.
 """

@@ -57,17 +57,17 @@ class Visitor:
         self._socket.close()
 
     def _ask(self, method: str, name: str, size: int = 0, *more: str) -> str:
-        """Send a request and read the answer; the cookie that it sets, if any."""
+        """Send a request and read the response; the cookie that it sets, if any."""
         self._socket.sendall(head(method, file_path(name), self._cookie, f"Content-Length: {size}", *more))
         for begin in range(0, size, MIB):
             self._socket.sendall(ZEROS[: size - begin])
-        answer = http.client.HTTPResponse(self._socket, method=method)
-        answer.begin()
-        while answer.readinto(self._buffer):
+        response = http.client.HTTPResponse(self._socket, method=method)
+        response.begin()
+        while response.readinto(self._buffer):
             pass
-        if answer.status >= 300:
-            raise RuntimeError(f"{method} {name}: {answer.status}")
-        return answer.headers.get("Set-Cookie", "")
+        if response.status >= 300:
+            raise RuntimeError(f"{method} {name}: {response.status}")
+        return response.headers.get("Set-Cookie", "")
 
 
 def measure(context: Context) -> Iterator[Figure]:

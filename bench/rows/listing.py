@@ -47,11 +47,11 @@ def _pages(somebody: Visitor) -> list[float]:
     while True:
         started = perf_counter()
         more = f"&page_token={quote(token, safe='')}" if token else ""
-        answer = somebody.get(f"/api/files?limit={PAGE}{more}")
+        response = somebody.get(f"/api/files?limit={PAGE}{more}")
         seconds.append(perf_counter() - started)
-        if answer.status != 200:
-            raise RuntimeError(f"a page could not be had: {answer.status}")
-        document = answer.json
+        if response.status != 200:
+            raise RuntimeError(f"a page could not be had: {response.status}")
+        document = response.json
         seen += len(document["files"])
         token = document["next_page_token"] or ""
         if not token:

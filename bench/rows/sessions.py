@@ -64,8 +64,8 @@ def _begin(server: Server) -> str:
     """A session with something in it; its cookie."""
     with closing(http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)) as connection:
         connection.request("POST", "/begin")
-        answer = connection.getresponse()
-        if answer.read() is None or answer.status != 200:
-            raise RuntimeError(f"a session could not be begun: {answer.status}")
-        (morsel,) = SimpleCookie(answer.headers["Set-Cookie"]).values()
+        response = connection.getresponse()
+        if response.read() is None or response.status != 200:
+            raise RuntimeError(f"a session could not be begun: {response.status}")
+        (morsel,) = SimpleCookie(response.headers["Set-Cookie"]).values()
     return f"{morsel.key}={morsel.value}"

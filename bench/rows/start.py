@@ -22,7 +22,7 @@ def measure(context: Context) -> Iterator[Figure]:
     def start(name: str, begin: Callable[[], AbstractContextManager[Server]]) -> float:
         started = perf_counter()
         with begin() as server:
-            _first_answer(server)
+            _first_response(server)
             seconds = perf_counter() - started
             time.sleep(1)  # what a start leaves behind is given back
             memory[name].append(server.memory() / MIB)
@@ -43,10 +43,10 @@ def measure(context: Context) -> Iterator[Figure]:
                  Goal(1.15, at_least=False))  # fmt: skip
 
 
-def _first_answer(server: Server) -> None:
+def _first_response(server: Server) -> None:
     with closing(http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=20)) as connection:
         connection.request("GET", "/api/instance")
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status != 200:
-            raise RuntimeError(f"the first answer was {answer.status}")
+        response = connection.getresponse()
+        response.read()
+        if response.status != 200:
+            raise RuntimeError(f"the first response was {response.status}")
