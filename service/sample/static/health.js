@@ -1,4 +1,4 @@
-// Live, ready, and each dependency, as the instance that answered last says.
+// Live, ready, and each dependency, as the instance that responded last says.
 
 import { onStatus } from "./instance.js";
 import { $, text, write } from "./text.js";
@@ -7,7 +7,7 @@ const WORDS = { pass: "yes", warn: "unknown", fail: "no" };
 
 let before = "";
 
-/** ``onBack()`` is called when a dependency can serve again, or another instance answers. */
+/** ``onBack()`` is called when a dependency can serve again, or another instance responds. */
 export function start(onBack) {
   onStatus((status) => {
     if (status) {

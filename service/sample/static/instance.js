@@ -1,11 +1,12 @@
-// Who answered: the facts of the last one, a mark for each of the last answers, and the switch that keeps asking.
+// Which instance responded: the facts of the last one, a mark for each of the last responses, and the switch that keeps
+// asking.
 
-import { answers, ask, onAnswer } from "./responses.js";
+import { ask, onResponse, responses } from "./responses.js";
 import { $, date, duration, text, write } from "./text.js";
 
 const MARKS = 30;
 const EVERY = 700; // milliseconds between two questions
-const AT_MOST = 8000; // milliseconds, when nobody answers
+const AT_MOST = 8000; // milliseconds, when nothing responds
 
 const letters = new Map(); // of instances, in the order in which they came: the letter, so that colour is not all
 const listeners = [];
@@ -13,13 +14,13 @@ let wait = EVERY;
 let timer = 0;
 let asking = false;
 
-/** Call ``listener(status)`` with each answer of /api/status, and with null where there is none. */
+/** Call ``listener(status)`` with each response of /api/status, and with null where there is none. */
 export function onStatus(listener) {
   listeners.push(listener);
 }
 
 export function start() {
-  onAnswer(draw);
+  onResponse(draw);
   onStatus(showInstance);
   $("keep-asking").addEventListener("change", resume);
   document.addEventListener("visibilitychange", resume);
@@ -84,18 +85,18 @@ function letter(instance) {
   return letters.get(instance);
 }
 
-function draw(answer) {
+function draw(response) {
   const mark = document.createElement("li");
-  const instance = answer.instance || text("nobody");
-  if (answer.failed) {
+  const instance = response.instance || text("nobody");
+  if (response.failed) {
     mark.className = "failed";
     mark.textContent = "×";
-    mark.title = text("mark-failed", { instance, why: answer.failed });
+    mark.title = text("mark-failed", { instance, why: response.failed });
   } else {
-    const own = letter(answer.instance);
+    const own = letter(response.instance);
     mark.className = `hue-${(own.charCodeAt(0) - 65) % 6}`;
     mark.textContent = own;
-    mark.title = text("mark", { letter: own, instance, milliseconds: Math.round(answer.milliseconds) });
+    mark.title = text("mark", { letter: own, instance, milliseconds: Math.round(response.milliseconds) });
   }
   const strip = $("strip");
   strip.append(mark);
@@ -105,7 +106,7 @@ function draw(answer) {
 
 function drawLegend() {
   const counts = new Map();
-  for (const { instance, failed } of answers.slice(-MARKS)) {
+  for (const { instance, failed } of responses.slice(-MARKS)) {
     if (!failed) counts.set(instance, (counts.get(instance) ?? 0) + 1);
   }
   const legend = $("legend");

@@ -1,6 +1,6 @@
 // Small charts: of what this browser saw, and of the service's own figures where it offers them.
 
-import { answers } from "./responses.js";
+import { responses } from "./responses.js";
 import { onStatus } from "./instance.js";
 import { $, decimal, percent, text, write } from "./text.js";
 
@@ -18,11 +18,11 @@ export function start() {
 function tick() {
   if (document.hidden) return;
   const now = Date.now();
-  const recent = answers.filter((answer) => now - answer.at < WINDOW * 1000);
-  const failed = recent.filter((answer) => answer.failed).length;
-  const times = answers
-    .filter((answer) => !answer.failed && now - answer.at < SECONDS * 1000)
-    .map((answer) => answer.milliseconds)
+  const recent = responses.filter((response) => now - response.at < WINDOW * 1000);
+  const failed = recent.filter((response) => response.failed).length;
+  const times = responses
+    .filter((response) => !response.failed && now - response.at < SECONDS * 1000)
+    .map((response) => response.milliseconds)
     .sort((a, b) => a - b);
   plot("chart-rate", recent.length / WINDOW, decimal);
   plot("chart-errors", recent.length ? failed / recent.length : 0, percent, 1);

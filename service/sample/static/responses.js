@@ -1,34 +1,34 @@
-// Everything that this page asks of the service goes through here, and every answer is noted: who gave it, how long it
-// took, whether it was one.
+// Everything that this page asks of the service goes through here, and every response is noted: which instance sent it,
+// how long it took, whether it was one.
 
 const KEPT = 1000;
 const TIMEOUT = 10_000; // milliseconds, for what is no file
 
-/** The last answers, oldest first: {at, milliseconds, instance, failed} (failed: "" or why). */
-export const answers = [];
+/** The last responses, oldest first: {at, milliseconds, instance, failed} (failed: "" or why). */
+export const responses = [];
 
 const listeners = [];
 
-/** Call ``listener(answer)`` for each answer from now on. */
-export function onAnswer(listener) {
+/** Call ``listener(response)`` for each response from now on. */
+export function onResponse(listener) {
   listeners.push(listener);
 }
 
-/** Note an answer. ``headers(name)`` gives a header of it, or null; ``status`` is 0 where there was none. */
+/** Note a response. ``headers(name)`` gives a header of it, or null; ``status`` is 0 where there was none. */
 export function note(began, status, headers) {
-  const answer = {
+  const response = {
     at: Date.now(),
     milliseconds: performance.now() - began,
     instance: decode(headers("X-Served-By")),
-    failed: status === 0 ? "no answer" : status >= 500 ? String(status) : "",
+    failed: status === 0 ? "no response" : status >= 500 ? String(status) : "",
   };
-  answers.push(answer);
-  if (answers.length > KEPT) answers.shift();
-  for (const listener of listeners) listener(answer);
-  return answer;
+  responses.push(response);
+  if (responses.length > KEPT) responses.shift();
+  for (const listener of listeners) listener(response);
+  return response;
 }
 
-/** The service said no, or nothing. ``status`` is 0 where there was no answer; the message is for people. */
+/** The service said no, or nothing. ``status`` is 0 where there was no response; the message is for people. */
 export class Refused extends Error {
   constructor(status, problem, message) {
     super(message);
@@ -60,7 +60,7 @@ export async function ask(method, path, { headers = {}, document: body, keepaliv
   return { status: response.status, document: parsed, instance };
 }
 
-/** The error that an answer with this status and problem document (RFC 9457) stands for. */
+/** The error that a response with this status and problem document (RFC 9457) stands for. */
 export function refusal(status, problem) {
   return new Refused(status, problem, problem?.detail || problem?.title || String(status));
 }

@@ -273,7 +273,7 @@ function copyOf(name) {
 
 /** Let the visitor decide: "replace", "both", "skip", or "" where the question was left. */
 function question(upload, there) {
-  const answer = asked.then(() => {
+  const response = asked.then(() => {
     if (upload.isCancelled) return "skip";
     const dialog = $("conflict");
     $("conflict-name").textContent = upload.name;
@@ -284,6 +284,6 @@ function question(upload, there) {
     dialog.showModal();
     return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue), { once: true }));
   });
-  asked = answer;
-  return answer;
+  asked = response;
+  return response;
 }
