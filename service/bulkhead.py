@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from time import monotonic
 
-PATIENCE = 1.0  # seconds; where no slot was taken or given back for so long, and none is free, the dependency hangs
+PATIENCE = 0.5  # seconds, less than QUEUE_TIMEOUT; where no slot was taken or given back for so long, and none is free, the dependency hangs
 
 
 class Bulkhead:

@@ -158,6 +158,8 @@ def test_the_platform_is_served_during_the_drain(tmp_path: Path) -> None:
 def test_an_accept_that_fails_is_not_tried_without_a_pause(tmp_path: Path) -> None:
     """While the worker has no file descriptor left. The connection waits in the backlog."""
     with running_service(tmp_path) as service:
+        with Visitor(service.app_url) as visitor:
+            assert visitor.get("/health").status == 200  # so nothing is left that the worker opens at its start
         (worker,) = service.workers
         limits = resource.prlimit(worker, resource.RLIMIT_NOFILE)
         resource.prlimit(worker, resource.RLIMIT_NOFILE, (3, limits[1]))

@@ -16,13 +16,14 @@ from tests.support.processes import stop
 Record = dict[str, Any]
 PROJECT = Path(__file__).parents[2]
 
-# What a test wants unless it says otherwise: this machine only, no waiting at the end.
+# What a test wants unless it says otherwise: this machine only, which may be busy, and no waiting at the end.
 DEFAULTS = {
     "HOST": "127.0.0.1",
     "PORT": "0",
     "OPS_PORT": "0",
     "SESSION_URL": "memory://",
     "COOKIE_SECURE": "false",
+    "QUEUE_TIMEOUT": "60s",
     "SHUTDOWN_DELAY": "0s",
     "DEPENDENCY_CHECK_INTERVAL": "300ms",
 }
