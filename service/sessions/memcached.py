@@ -194,7 +194,11 @@ class MemcachedStore:
     @contextlib.contextmanager
     def _turn(self, key: str) -> Iterator[None]:
         lock = self._locks[hash(key) % LOCKS]
-        if not lock.acquire(timeout=remaining()):
+        try:
+            is_ours = lock.acquire(timeout=remaining())
+        except TimeoutError:  # there is no time left, not even to try
+            is_ours = False
+        if not is_ours:
             raise StoreUnavailable(f"Memcached at {self._address} did not respond earlier requests in time")
         try:
             yield

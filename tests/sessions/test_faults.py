@@ -16,6 +16,7 @@ import pytest
 import redis.connection
 
 from service.breaker import FAILURES, PAUSE
+from service.sessions.deadline import within
 from service.sessions.memcached import MemcachedStore
 from service.sessions.redis import RedisStore
 from service.sessions.rules import Limits
@@ -300,6 +301,13 @@ def test_a_request_waits_no_longer_for_several_steps_than_for_one(between: Proxy
     took = time.monotonic() - started
     print(f"{store.name}: ten slow steps were cut off after {took * 1000:.0f} ms")
     assert took < GENEROUS
+
+
+def test_a_request_without_time_left_is_told_so(store: SessionStore) -> None:
+    key = begun(store)
+    for call in (lambda: store.read(key), lambda: store.apply(key, Change(add={"n": 1})), lambda: store.delete(key)):
+        with pytest.raises(StoreUnavailable, match="in time"), within(0):
+            call()
 
 
 def test_a_request_that_does_other_things_between_its_steps_may_take_many(store: SessionStore) -> None:
