@@ -71,7 +71,7 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     import flask
 
     from service import http
-    from service.bulkhead import Bulkhead
+    from service.bulkhead import PATIENCE, Bulkhead, WaitingThreads
     from service.dependencies import DEPENDENCIES
     from service.http.errors import error_response
     from service.http.middleware import instrument
@@ -85,6 +85,7 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     from service.ops.health import Health, HealthCheck
     from service.ops.in_flight import InFlight
     from service.sessions.interface import SessionInterface
+    from service.sessions.store import StoreBusy
     from service.storage.store import StorageBusy
 
     metrics = Metrics(settings)
@@ -98,7 +99,13 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
         checks,
         on_change=lambda name, up: metrics.set_dependency(name, up=up),
     )
-    bulkhead = Bulkhead(settings.threads - 1, lambda: StorageBusy("too many requests wait for the object store"))
+    waiting = WaitingThreads(settings.threads)
+    of_storage = Bulkhead(waiting, lambda: StorageBusy("too many requests wait for the object store"))
+    of_sessions = Bulkhead(
+        waiting,
+        lambda: StoreBusy("too many requests wait for the session store"),
+        patience=min(PATIENCE, settings.session_timeout / 2),  # the other half is for the store
+    )
     parts = Parts(
         settings=settings,
         instance={
@@ -109,12 +116,12 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
             "stores": {name: client.name for name, client in clients.items()},
         },
         dependencies=clients,
-        sessions=measured_sessions(clients["sessions"], metrics, observe=health.observe),
-        storage=measured_storage(clients["storage"], metrics, observe=health.observe, bulkhead=bulkhead),
+        sessions=measured_sessions(clients["sessions"], metrics, observe=health.observe, bulkhead=of_sessions),
+        storage=measured_storage(clients["storage"], metrics, observe=health.observe, bulkhead=of_storage),
         metrics=metrics,
         health=health,
         in_flight=in_flight,
-        transfers=TransferSlots(settings.transfer_slots, metrics.transfers_busy, bulkhead),
+        transfers=TransferSlots(settings.transfer_slots, metrics.transfers_busy, of_storage),
         openapi=OpenApi(title=TITLE, version=settings.version),
         assets=StaticAssets(),
     )

@@ -1,4 +1,4 @@
-"""A bulkhead: how many request threads may wait for one dependency at once, whatever their routes.
+"""Bulkheads: how many request threads may wait for a dependency at once, whatever their routes.
 
 One that hangs then holds some of the threads but never all, and requests that do not need it go on.
 docs/decisions/0016-bulkheads.md
@@ -13,14 +13,31 @@ from time import monotonic
 PATIENCE = 0.5  # seconds, less than QUEUE_TIMEOUT; where no slot was taken or given back for so long, and none is free, the dependency hangs
 
 
-class Bulkhead:
-    """Of one dependency. ``refusal`` makes the exception for a thread that finds ``limit`` threads waiting already."""
+class WaitingThreads:
+    """Which threads wait for dependencies, of ``threads`` request threads.
 
-    def __init__(self, limit: int, refusal: Callable[[], Exception]) -> None:
-        self._limit, self._refusal = limit, refusal
-        self._held: Counter[int] = Counter()  # by the thread's ident: how many of its slots are not given back yet
+    One dependency may have all but two: one is left for the other dependency. Both together may have all but one.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.most_for_one = max(1, threads - 2)
+        self.most = max(2, threads - 1)
+        self.slots: Counter[int] = Counter()  # by the thread's ident: how many are not given back yet
+        self.changed = threading.Condition()
+
+
+class Bulkhead:
+    """Of one dependency. ``refusal`` makes the exception for a thread that finds too many ``waiting`` already.
+
+    ``patience``: seconds, see hold().
+    """
+
+    def __init__(
+        self, waiting: WaitingThreads, refusal: Callable[[], Exception], *, patience: float = PATIENCE
+    ) -> None:
+        self._waiting, self._refusal, self._patience = waiting, refusal, patience
+        self._slots: Counter[int] = Counter()  # this dependency's part
         self._moved = 0.0  # when a slot was last taken or given back
-        self._changed = threading.Condition()
 
     def hold(self) -> ExitStack:
         """A slot for this thread, until the context is closed, in whichever thread.
@@ -29,21 +46,33 @@ class Bulkhead:
         A thread that holds one already gets another, which counts no more: it can't wait twice.
         """
         me = threading.get_ident()
-        with self._changed:
-            patience = max(0.0, self._moved + PATIENCE - monotonic())
-            if not self._changed.wait_for(lambda: me in self._held or len(self._held) < self._limit, patience):
+        changed = self._waiting.changed
+        with changed:
+            patience = max(0.0, self._moved + self._patience - monotonic())
+            if not changed.wait_for(lambda: self._has_room_for(me), patience):
                 raise self._refusal()
-            if me not in self._held:
+            if me not in self._slots:
                 self._moved = monotonic()
-            self._held[me] += 1
+            self._slots[me] += 1
+            self._waiting.slots[me] += 1
         slot = ExitStack()
         slot.callback(self._give_back, me)
         return slot
 
+    def _has_room_for(self, thread: int) -> bool:
+        waiting = self._waiting
+        if thread in self._slots:
+            return True
+        return len(self._slots) < waiting.most_for_one and (
+            thread in waiting.slots or len(waiting.slots) < waiting.most
+        )
+
     def _give_back(self, thread: int) -> None:
-        with self._changed:
-            self._held[thread] -= 1
-            if not self._held[thread]:
-                del self._held[thread]
+        with self._waiting.changed:
+            for slots in (self._slots, self._waiting.slots):
+                slots[thread] -= 1
+                if not slots[thread]:
+                    del slots[thread]
+            if thread not in self._slots:
                 self._moved = monotonic()
-                self._changed.notify()
+                self._waiting.changed.notify_all()

@@ -115,8 +115,8 @@ class Settings:
 
     @property
     def transfer_slots(self) -> int:
-        """How many request threads may serve a transfer at once: two fewer than all, and at least one."""
-        return max(1, self.threads - 2)
+        """How many request threads may serve a transfer at once: three fewer than all, and at least one."""
+        return max(1, self.threads - 3)
 
     def of(self, feature: type[T]) -> T:
         """A feature's own settings. KeyError if they were not loaded."""

@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from service.http import problem_details
 from service.sessions.interface import SessionGone, SessionTooLarge
-from service.sessions.store import StoreUnavailable
+from service.sessions.store import StoreBusy, StoreUnavailable
 from service.storage.store import (
     ChecksumMismatch,
     DamagedDownload,
@@ -49,13 +49,15 @@ KINDS = {
 
 _NO_SESSIONS = "The session store is out of reach. Please try again."
 _NO_OBJECTS = "The object store is out of reach. Please try again."
-_BUSY = "Too many requests wait for the object store. Please try again."
+_SESSIONS_BUSY = "Too many requests wait for the session store. Please try again."
+_OBJECTS_BUSY = "Too many requests wait for the object store. Please try again."
 _DAMAGED = "The content was damaged on its way to the store, and nothing of it was kept. Please send it again."
 _DAMAGED_OUT = "The content was damaged in the store, or on its way from it. Please try again."
 _UNKNOWN = "The object store did not confirm the upload: it may have been stored. Look before you send it again."
 _MISCONFIGURED = "The object store is not set up correctly. The service's log says what to do."
 # The first that matches counts: the log's level, the response's status, kind and detail ({}: the exception's message).
 _MEANINGS = {
+    StoreBusy: (logging.INFO, 503, "busy", _SESSIONS_BUSY),
     StoreUnavailable: (logging.WARNING, 503, "session-store-unavailable", _NO_SESSIONS),
     SessionTooLarge: (logging.INFO, 413, "session-too-large", "{} Nothing of this change was kept."),
     SessionGone: (logging.INFO, 409, "session-gone", "{} Please try again."),
@@ -64,7 +66,7 @@ _MEANINGS = {
     DamagedDownload: (logging.WARNING, 502, "damaged-from-store", _DAMAGED_OUT),
     ChecksumMismatch: (logging.ERROR, 502, "damaged-in-store", _DAMAGED),
     OutcomeUnknown: (logging.WARNING, 503, "may-have-been-stored", _UNKNOWN),
-    StorageBusy: (logging.INFO, 503, "busy", _BUSY),
+    StorageBusy: (logging.INFO, 503, "busy", _OBJECTS_BUSY),
     StorageUnavailable: (logging.WARNING, 503, "object-store-unavailable", _NO_OBJECTS),
     StorageError: (logging.ERROR, 503, "object-store-misconfigured", _MISCONFIGURED),
     TimeoutError: (logging.INFO, 408, "", "The request's body came too slowly. Please try again."),

@@ -31,12 +31,13 @@ _FAILURES = (StoreUnavailable, StorageUnavailable, StorageMisconfigured)
 _REFUSALS = (ObjectNotFound, PreconditionFailed, ChecksumMismatch, ValueError)
 
 
-def measured_sessions(store: SessionStore, metrics: Metrics, observe: Observe) -> SessionStore:
+def measured_sessions(store: SessionStore, metrics: Metrics, observe: Observe, bulkhead: Bulkhead) -> SessionStore:
     """The same store, measured. ``observe("sessions", error)`` is called after each failure.
 
     ``observe("sessions", None)`` is called after the first operation that the store serves again.
+    Each call but ``check`` holds a slot of ``bulkhead``.
     """
-    return _MeasuredSessions("sessions", store, metrics, observe)
+    return _MeasuredSessions("sessions", store, metrics, observe, bulkhead)
 
 
 def measured_storage(store: ObjectStore, metrics: Metrics, observe: Observe, bulkhead: Bulkhead) -> ObjectStore:
@@ -44,18 +45,19 @@ def measured_storage(store: ObjectStore, metrics: Metrics, observe: Observe, bul
 
     Each call holds a slot of ``bulkhead``, a download until it is closed or read to its end.
     """
-    return _MeasuredStorage(store, metrics, observe, bulkhead)
+    return _MeasuredStorage("storage", store, metrics, observe, bulkhead)
 
 
 class _Measured(Generic[S]):
     """A store, and the measurement of each call of it."""
 
-    def __init__(self, dependency: str, store: S, metrics: Metrics, observe: Observe) -> None:
+    def __init__(self, dependency: str, store: S, metrics: Metrics, observe: Observe, bulkhead: Bulkhead) -> None:
         self.name = store.name
         self._dependency = dependency
         self._store: S = store
         self._metrics = metrics
         self._observe = observe
+        self._bulkhead = bulkhead
         self._failed = False  # at the last call
 
     def check(self) -> None:
@@ -97,12 +99,14 @@ class _Measured(Generic[S]):
 
 class _MeasuredSessions(_Measured[SessionStore]):
     def read(self, key: str) -> Record | None:
-        record = self._call("read", partial(self._store.read, key))
+        with self._bulkhead.hold():
+            record = self._call("read", partial(self._store.read, key))
         (self._metrics.session_misses if record is None else self._metrics.session_hits).inc()
         return record
 
     def apply(self, key: str, change: Change) -> Applied | Refusal:
-        result = self._call("apply", partial(self._store.apply, key, change))
+        with self._bulkhead.hold():
+            result = self._call("apply", partial(self._store.apply, key, change))
         if change.create and isinstance(result, Applied):
             self._metrics.sessions_created.inc()
         return result
@@ -111,14 +115,11 @@ class _MeasuredSessions(_Measured[SessionStore]):
         return self._call("read_note", partial(self._store.read_note, key))
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
-        return self._call("delete", partial(self._store.delete, key))
+        with self._bulkhead.hold():
+            return self._call("delete", partial(self._store.delete, key))
 
 
 class _MeasuredStorage(_Measured[ObjectStore]):
-    def __init__(self, store: ObjectStore, metrics: Metrics, observe: Observe, bulkhead: Bulkhead) -> None:
-        super().__init__("storage", store, metrics, observe)
-        self._bulkhead = bulkhead
-
     def put(self, key: str, body: Iterator[bytes], *, content_type: str, generation: int | None) -> ObjectInfo:
         broken: list[BaseException] = []
         chunks = self._counted(body, broken)

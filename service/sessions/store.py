@@ -27,6 +27,10 @@ class StoreUnavailable(Exception):
         super().__init__("".join(c if c.isprintable() else " " for c in message)[:400])
 
 
+class StoreBusy(StoreUnavailable):
+    """It was not asked: too many requests wait for it already (service/bulkhead.py)."""
+
+
 class Refusal(Enum):
     """Why a change was not applied. Nothing of it was."""
 

@@ -104,7 +104,7 @@ def test_stalled_forms_leave_threads_for_the_rest(tmp_path: Path, framing: str) 
         client.send(head("POST", "/forms/any", "Content-Type: multipart/form-data; boundary=b", framing))
         return client
 
-    with running_service(tmp_path, THREADS="4", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
+    with running_service(tmp_path, THREADS="5", IO_TIMEOUT="300s", SHUTDOWN_GRACE="0s") as service:
         with begin_form(), begin_form():
             wait_until("both places taken", lambda: metric(service, "server_transfers_busy") == 2)
             for _ in range(3):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from service import sessions
-from service.bulkhead import Bulkhead
+from service.bulkhead import Bulkhead, WaitingThreads
 from service.metrics.instrumented_stores import measured_sessions, measured_storage
 from service.metrics.registry import Metrics
-from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreUnavailable
+from service.sessions.store import Applied, Change, Refusal, SessionStore, StoreBusy, StoreUnavailable
 from service.settings import load
 from service.storage.file import FileStore
 from service.storage.store import (
@@ -27,6 +27,11 @@ from tests.support.processes import free_port
 KEY = "visitors/a/b"
 
 
+def narrow(refusal: type[Exception]) -> Bulkhead:
+    """A bulkhead with one slot."""
+    return Bulkhead(WaitingThreads(3), refusal)
+
+
 class Bench:
     """Both stores, what was counted and what was observed."""
 
@@ -38,10 +43,10 @@ class Bench:
 
     def measured_sessions(self, url: str) -> SessionStore:
         store = sessions.open_store(load({"SESSION_URL": url, "STORAGE_URL": "file:///tmp"}))
-        return measured_sessions(store, self.metrics, observe=self.observe)
+        return measured_sessions(store, self.metrics, observe=self.observe, bulkhead=narrow(StoreBusy))
 
     def measured(self, store: ObjectStore) -> ObjectStore:
-        return measured_storage(store, self.metrics, observe=self.observe, bulkhead=Bulkhead(1, StorageBusy))
+        return measured_storage(store, self.metrics, observe=self.observe, bulkhead=narrow(StorageBusy))
 
     def observe(self, dependency: str, error: Exception | None) -> None:
         self.observed.append((dependency, error))

@@ -82,7 +82,7 @@ def test_the_facts_about_the_process_are_there(metrics: Metrics) -> None:
     assert "abc" in build
     assert found["server_threads"] == 8
     assert found["server_threads_busy"] == 0
-    assert found["server_transfers"] == 6
+    assert found["server_transfers"] == 5
     assert found["server_transfers_busy"] == 0
     assert found["dependency_up|sessions"] == 1
     assert found["dependency_up|storage"] == 0

@@ -12,10 +12,11 @@ from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.support.http import Answer, Visitor
 from tests.support.processes import freeze, wait_until
 from tests.support.proxy import Proxy, proxy
+from tests.support.redis import redis_server
 from tests.support.service import Service, running_service
 
 THREADS = 4
-PATIENT = 10  # seconds that a client waits for what needs no bucket: less than one deadline of the bucket's
+PATIENT = 8  # seconds that a client waits for what needs no bucket: less than one deadline of the bucket's
 LARGE = bytes(300_000)
 
 
@@ -40,6 +41,11 @@ def ask(service: Service, path: str) -> Answer:
         return visitor.get(path)
 
 
+def visit(service: Service) -> Answer:
+    with Visitor(service.app_url, timeout=60) as visitor:
+        return visitor.ask("POST", "/visits")
+
+
 def is_refusal(answer: Answer) -> bool:
     return (answer.status, answer.headers["Retry-After"]) == (503, "1")
 
@@ -55,6 +61,13 @@ def assert_the_rest_goes_on(service: Service, asked: list[Future[Answer]]) -> in
             assert visitor.get("/health").status == 200
             assert platform.get("/ready").status == 200
     return looked
+
+
+def assert_what_needs_no_store_goes_on(service: Service, asked: list[Future[Answer]]) -> None:
+    """Until all that was asked of stores has ended."""
+    with Visitor(service.app_url, timeout=PATIENT) as visitor:
+        while not all(one.done() for one in asked):
+            assert [visitor.get(path).status for path in ("/api/instance", "/health")] == [200, 200]
 
 
 def busy_threads(service: Service) -> int:
@@ -97,3 +110,29 @@ def test_a_peak_of_a_bucket_that_works_is_served(tmp_path: Path) -> None:
         between.delay = 0.1
         asked = [pool.submit(ask, service, path) for path in ["/bytes", "/bytes/small"] * 2 * THREADS]
         assert [one.result().status for one in asked] == [200] * len(asked)
+
+
+def test_a_frozen_redis_is_felt_only_by_what_needs_it(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as redis:
+        settings = {"SESSION_URL": redis.url, "SESSION_TIMEOUT": "10s", "THREADS": str(THREADS)}
+        with running_service(tmp_path, settings) as service, ThreadPoolExecutor(3 * THREADS) as pool:
+            freeze(redis.process.pid)
+            asked = [pool.submit(visit, service) for _ in range(3 * THREADS)]
+            assert_what_needs_no_store_goes_on(service, asked)
+            assert [one.result().status for one in asked if not is_refusal(one.result())] == []
+            assert "busy" in {one.result().kind for one in asked}
+            redis.process.send_signal(signal.SIGCONT)
+            wait_until("Redis is back", lambda: visit(service).status == 200)
+
+
+def test_redis_and_the_bucket_frozen_leave_a_thread(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as redis, ThreadPoolExecutor(6 * THREADS) as pool:
+        settings = {"SESSION_URL": redis.url, "SESSION_TIMEOUT": "10s", "STORAGE_TIMEOUT": "12s"}
+        with service_with_bucket(tmp_path, **settings) as (service, gcs, _):
+            freeze(gcs.pid)
+            asked = [pool.submit(ask, service, "/bytes") for _ in range(3 * THREADS)]
+            wait_until("as many as may wait for the bucket do", lambda: busy_threads(service) >= THREADS - 2)
+            freeze(redis.process.pid)
+            asked += [pool.submit(visit, service) for _ in range(3 * THREADS)]
+            assert_what_needs_no_store_goes_on(service, asked)
+            assert [one.result().status for one in asked if not is_refusal(one.result())] == []

@@ -116,7 +116,7 @@ def test_a_file_costs_the_object_store_few_requests(tmp_path: Path, size: int) -
     """A whole file is one request, small and new or read; where the answer depends on what is there, that is asked."""
     with strict_gcs(tmp_path) as store, contextlib.ExitStack() as stack:
         create_bucket(store.url, "files")
-        settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": store.url, "THREADS": "3"}
+        settings = {"STORAGE_URL": "gs://files", "STORAGE_EMULATOR_HOST": store.url, "THREADS": "4"}
         settings |= {"READY_REQUIRES": "sessions,storage", "DEPENDENCY_CHECK_INTERVAL": "300s"}
         service = stack.enter_context(running_product(tmp_path, settings))
         visitor = stack.enter_context(Visitor(service.app_url))

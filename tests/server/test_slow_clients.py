@@ -316,8 +316,8 @@ def answers(service: Service, ending: str, status: int) -> int:
 
 
 def test_stalled_uploads_leave_threads_for_the_rest(tmp_path: Path) -> None:
-    """Four threads, so two places for transfers."""
-    with running_service(tmp_path, THREADS="4", IO_TIMEOUT="300s") as service:
+    """Five threads, so two places for transfers."""
+    with running_service(tmp_path, THREADS="5", IO_TIMEOUT="300s") as service:
         with begin_upload(service, "a") as first, begin_upload(service, "b") as second:
             wait_until("both places taken", lambda: metric(service, "server_transfers_busy") == 2)
             for name in ("c", "d", "e"):

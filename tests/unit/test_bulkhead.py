@@ -1,11 +1,12 @@
 """A bulkhead: who gets a slot, who is refused, and for how long a peak is waited out."""
 
+import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.bulkhead import PATIENCE, Bulkhead
+from service.bulkhead import PATIENCE, Bulkhead, WaitingThreads
 
 
 class Refused(Exception):
@@ -13,7 +14,7 @@ class Refused(Exception):
 
 
 def test_more_threads_than_the_limit_are_refused_at_once_while_nothing_moves() -> None:
-    guard = Bulkhead(2, Refused)
+    guard = Bulkhead(WaitingThreads(4), Refused)
     threads = [ThreadPoolExecutor(1) for _ in range(3)]
     slots = [thread.submit(guard.hold).result() for thread in threads[:2]]
     time.sleep(PATIENCE)
@@ -27,7 +28,7 @@ def test_more_threads_than_the_limit_are_refused_at_once_while_nothing_moves() -
 
 
 def test_a_thread_that_holds_a_slot_gets_another_that_counts_no_more() -> None:
-    guard = Bulkhead(1, Refused)
+    guard = Bulkhead(WaitingThreads(3), Refused)
     with guard.hold(), guard.hold():
         with ThreadPoolExecutor(1) as pool, pytest.raises(Refused):
             pool.submit(guard.hold).result()
@@ -36,7 +37,7 @@ def test_a_thread_that_holds_a_slot_gets_another_that_counts_no_more() -> None:
 
 
 def test_a_slot_is_given_back_once_and_in_any_thread() -> None:
-    guard = Bulkhead(1, Refused)
+    guard = Bulkhead(WaitingThreads(3), Refused)
     slot = guard.hold()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(slot.close).result()
@@ -49,7 +50,7 @@ def test_a_slot_is_given_back_once_and_in_any_thread() -> None:
 
 
 def test_a_peak_after_a_rest_is_waited_out() -> None:
-    guard = Bulkhead(1, Refused)
+    guard = Bulkhead(WaitingThreads(3), Refused)
 
     def call() -> None:
         with guard.hold():
@@ -58,3 +59,33 @@ def test_a_peak_after_a_rest_is_waited_out() -> None:
     with ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(call) for _ in range(16)]:
             done.result()
+
+
+def slots_of(guards: list[Bulkhead]) -> list[int]:
+    """How many threads get a slot of each, one guard after the other, where none is given back."""
+    counts = []
+    with contextlib.ExitStack() as threads:  # another thread might get the ident of one that has ended
+        for guard in guards:
+            counts.append(0)
+            with contextlib.suppress(Refused):
+                while True:
+                    threads.enter_context(ThreadPoolExecutor(1)).submit(guard.hold).result()
+                    counts[-1] += 1
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("threads", "expected"), [(1, [1, 1]), (2, [1, 1]), (3, [1, 1]), (4, [2, 1]), (8, [6, 1])], ids=str
+)
+def test_what_hangs_first_leaves_a_thread_to_the_other_and_both_leave_one(threads: int, expected: list[int]) -> None:
+    waiting = WaitingThreads(threads)
+    assert slots_of([Bulkhead(waiting, Refused, patience=0) for _ in range(2)]) == expected
+
+
+def test_a_thread_that_waits_for_both_counts_once() -> None:
+    waiting = WaitingThreads(4)
+    first, second = (Bulkhead(waiting, Refused, patience=0) for _ in range(2))
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        for thread in (one, other):
+            thread.submit(first.hold).result()
+            thread.submit(second.hold).result()
