@@ -45,7 +45,8 @@ def service(
     """Our service as a container runs it: JSON log to a pipe, metrics, limits, headers; no setting is switched off."""
     (folder / "files").mkdir(exist_ok=True)
     port, ops_port = free_port(), free_port()
-    environ = DEFAULTS | {"STORAGE_URL": f"file://{folder / 'files'}", "DEPENDENCY_CHECK_INTERVAL": "2s", "QUEUE_TIMEOUT": "1s"}
+    environ = DEFAULTS | {"DEPENDENCY_CHECK_INTERVAL": "2s", "QUEUE_TIMEOUT": "1s"}
+    environ |= {"STORAGE_URL": f"file://{folder / 'files'}"}
     environ |= {"PORT": str(port), "OPS_PORT": str(ops_port)} | dict(settings or {}) | more
     with started([sys.executable, "-m", module], environ, port=port, ops_port=ops_port) as server:
         yield server

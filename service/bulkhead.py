@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from time import monotonic
 
-PATIENCE = 0.5  # seconds, less than QUEUE_TIMEOUT; where no slot was taken or given back for so long, and none is free, the dependency hangs
+# Seconds, less than QUEUE_TIMEOUT. Where no slot was taken or given back for so long, and none is free, it hangs.
+PATIENCE = 0.5
 
 
 class WaitingThreads:

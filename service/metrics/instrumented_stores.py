@@ -112,7 +112,8 @@ class _MeasuredSessions(_Measured[SessionStore]):
         return result
 
     def read_note(self, key: str) -> bytes | None:
-        return self._call("read_note", partial(self._store.read_note, key))
+        with self._bulkhead.hold():
+            return self._call("read_note", partial(self._store.read_note, key))
 
     def delete(self, key: str) -> Literal[Refusal.MOVED] | None:
         with self._bulkhead.hold():
