@@ -21,6 +21,7 @@ from tests.support.processes import freeze, wait_until
 
 KEY = "visitors/owner/name"
 HANGING = 20  # seconds: what takes longer hangs
+LARGE = bytes(3 * 2**20)  # more than goes in one request
 DESCRIBED = b"x-goog-hash: crc32c=AAAAAA==\r\nx-goog-stored-content-length: 100000\r\nx-goog-generation: 1\r\n"
 HEADERS = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n"
@@ -148,6 +149,26 @@ def test_a_frozen_store_is_waited_for_by_the_first_calls_only_and_is_back_by_its
         assert time.monotonic() - begin < 2
         os.kill(server.pid, signal.SIGCONT)
         wait_until("the store is back", lambda: is_back(store))
+        store.close()
+
+
+BEGINNINGS: dict[str, Callable[[GcsStore], object]] = {
+    "an upload in chunks": lambda store: store.put(KEY, iter([LARGE]), content_type="text/plain", generation=0),
+    "a download": lambda store: store.open(KEY),
+    "a download of a part": lambda store: store.get(INFO, 0, INFO.size),
+}
+
+
+@pytest.mark.parametrize("what", BEGINNINGS)
+def test_the_beginning_of_a_transfer_is_waited_for_as_long_as_one_deadline(tmp_path: Path, what: str) -> None:
+    with strict_gcs(tmp_path) as server:
+        create_bucket(server.url, "files")
+        store = gcs(server.url, timeout=2, retry_budget=2 * HANGING)
+        freeze(server.pid)
+        begin = time.monotonic()
+        with pytest.raises(StorageUnavailable, match="in time"):
+            BEGINNINGS[what](store)
+        assert time.monotonic() - begin < HANGING
         store.close()
 
 

@@ -55,8 +55,8 @@ class GcsDownload:
     def _all(self) -> Iterator[bytes]:
         """All pieces; before them an empty one, when the first has arrived."""
         try:
-            if self._end == 0 and self._response is None:
-                self._client.call(self._open, is_short=True)  # an empty object: is it still there?
+            if self._response is None and (self._at < self._end or self._end == 0):  # an empty object: is it there?
+                self._client.call(self._open, is_short=True)
             first = self._read() if self._at < self._end else b""
             yield b""
             yield first

@@ -92,7 +92,7 @@ class GcsUpload:
         if last and len(chunk) <= _SMALL and self._generation is not None:
             return self._client.call_bucket(lambda: self._send_whole(chunk), failed=self._failed)
         self._is_resumable = True
-        session = self._client.call_bucket(self._start)
+        session = self._client.call_bucket(self._start, is_short=True)
         try:
             while (info := self._send(session, chunk, last=last)) is None:
                 chunk, last = next(chunks)
