@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from tests.support.gcs import StrictGcs, create_bucket, strict_gcs
 from tests.support.http import Answer, Visitor
 from tests.support.processes import freeze, wait_until
 from tests.support.proxy import Proxy, proxy
+from tests.support.raw import RawClient, head
 from tests.support.redis import redis_server
 from tests.support.service import Service, running_service
 
 THREADS = 4
 PATIENT = 8  # seconds that a client waits for what needs no bucket: less than one deadline of the bucket's
 LARGE = bytes(300_000)
+HUGE = bytes(20_000_000)  # more than all buffers on its way hold
 
 
 @contextlib.contextmanager
@@ -136,3 +138,32 @@ def test_redis_and_the_bucket_frozen_leave_a_thread(tmp_path: Path) -> None:
             asked += [pool.submit(visit, service) for _ in range(3 * THREADS)]
             assert_what_needs_no_store_goes_on(service, asked)
             assert [one.result().status for one in asked if not is_refusal(one.result())] == []
+
+
+def leave_in_mid_download(service: Service, break_off: Callable[[], None]) -> None:
+    """A client that leaves when all that came before ``break_off`` has arrived, and the thread waits for the store."""
+    with RawClient(service.app_url) as client:
+        client.send(head("GET", "/bytes/huge"))
+        assert len(client.socket.recv(100_000)) > 1  # the headers, at least: the store has begun to send
+        break_off()
+        client.socket.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while len(client.socket.recv(100_000)) > 1:
+                pass
+        assert busy_threads(service) == 1
+
+
+def test_a_client_that_leaves_is_noticed_when_the_next_bytes_come(tmp_path: Path) -> None:
+    with service_with_bucket(tmp_path, STORAGE_TIMEOUT="300s") as (service, _, between):
+        with Visitor(service.app_url) as visitor:
+            assert visitor.put("huge", HUGE).status == 201
+        leave_in_mid_download(service, lambda: setattr(between, "drip", 0.2))
+        wait_until("no thread is busy", lambda: busy_threads(service) == 0)
+
+
+def test_a_client_that_leaves_while_nothing_comes_holds_its_thread_for_the_time_outs_only(tmp_path: Path) -> None:
+    with service_with_bucket(tmp_path, STORAGE_TIMEOUT="6s", STORAGE_RETRY_BUDGET="1s") as (service, _, between):
+        with Visitor(service.app_url) as visitor:
+            assert visitor.put("huge", HUGE).status == 201
+        leave_in_mid_download(service, lambda: setattr(between, "swallow", True))
+        wait_until("no thread is busy", lambda: busy_threads(service) == 0, seconds=60)
