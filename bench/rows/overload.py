@@ -1,7 +1,9 @@
 """Twice and ten times as many requests as can be served: how many are served in time, and how long those took."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from statistics import mean
 
 from bench.context import Context
 from bench.figures import Figure, Goal
@@ -20,16 +22,11 @@ Round = tuple[float, dict[int, Outcome]]
 
 def measure(context: Context) -> Iterator[Figure]:
     """Requests a second that were served within a second, against as many as can be; and their 99th percentile."""
-    with ExitStack() as stack:
-        servers = {
-            "ours": stack.enter_context(service(context.folder, module="bench.work")),
-            "gunicorn and exporter": stack.enter_context(gunicorn("bench.rivals.work:app")),
-        }
-        for server in servers.values():
-            load(server, PATH, seconds=1)
-        found = {
-            name: [_round(context, name, server) for _ in range(context.rounds)] for name, server in servers.items()
-        }
+    servers: dict[str, Callable[[], AbstractContextManager[Server]]] = {
+        "ours": partial(service, context.folder, module="bench.work"),
+        "gunicorn and exporter": partial(gunicorn, "bench.rivals.work:app"),
+    }
+    found = {name: [_round(context, name, begin) for _ in range(context.rounds)] for name, begin in servers.items()}
     goals = Goal(0.9), Goal(1.0, at_least=False)
     for name, rounds in found.items():
         good, fast = goals if name == "ours" else (None, None)
@@ -45,12 +42,15 @@ def measure(context: Context) -> Iterator[Figure]:
             yield Figure("overload", f"p99 at {load_name}", "a second", "ms", p99, [1000 * GIVES_UP] * len(p99), fast)
 
 
-def _round(context: Context, name: str, server: Server) -> Round:
-    capacity = load(server, PATH, seconds=2).rate
+def _round(context: Context, name: str, begin: Callable[[], AbstractContextManager[Server]]) -> Round:
+    """Each load on a server of its own: one that queues without a limit would still be working on the load before."""
     outcomes = {}
+    capacities = []
     for times in TIMES:
-        with on_core(cores()[1]):
-            outcomes[times] = open_load(server.url, [PATH], rate=times * capacity, seconds=SECONDS)
-        served = outcomes[times].goodput / capacity
-        context.say(f"{name}, {times} times {capacity:.0f} requests/s: {served:.2f} of them served in time")
-    return capacity, outcomes
+        with begin() as server, on_core(cores()[1]):
+            load(server, PATH, seconds=1)
+            capacities.append(load(server, PATH, seconds=2).rate)
+            outcomes[times] = open_load(server.url, [PATH], rate=times * capacities[-1], seconds=SECONDS)
+        served = outcomes[times].goodput / capacities[-1]
+        context.say(f"{name}, {times} times {capacities[-1]:.0f} requests/s: {served:.2f} of them served in time")
+    return mean(capacities), outcomes
