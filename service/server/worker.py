@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 0.5  # seconds between two looks at late connections and at the parent process
 IDLE_AT_END = 1.0  # seconds that idle connections stay open when the worker ends: a request may be on its way
-TURN = 0.001  # seconds that a thread computes while others wait for Python's lock; 5 ms is usual
 CUT_WAIT = 1.0  # seconds for a cut request's thread to notice and log
 # A terminal sends some of them to the whole process group. The parent handles SIGINT, and passes over the others.
 PARENTS_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
@@ -62,8 +61,6 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
 
     def run(self) -> None:
         """Serve until the worker must end."""
-        # This thread needs its turn for each step with a connection, and the ops listener for each of its own.
-        sys.setswitchinterval(TURN)
         self._connections.open()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connections.selector.register(self._wake, selectors.EVENT_READ, self._take_finished)
