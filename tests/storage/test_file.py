@@ -1,8 +1,10 @@
 """A folder as a store: kills, links, full and read-only disks, several processes."""
 
 import contextlib
+import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -240,10 +242,29 @@ def test_a_file_that_was_moved_is_not_somebody_elses(store: FileStore, tmp_path:
     assert store.list("visitors/owner/", page_token=None, limit=10).objects == []
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 5, b"x" * 5000, b"{}SEATRIAL\0\0\0\2", b"SEATRIAL\xff\xff\xff\xff"])
+def test_a_file_that_version_0_1_0_wrote_is_still_read(store: FileStore, tmp_path: Path) -> None:
+    """Nothing but the eight bytes before the last four has changed since."""
+    info = ObjectInfo(KEY, 5, "text/plain", 1, 0x9A71BB4C, 0.5)
+    fields = {"key": KEY, "size": 5, "content_type": "text/plain", "generation": 1}
+    fields |= {"crc32c": 0x9A71BB4C, "updated": 0.5}
+    description = json.dumps({"object": fields, "metadata": {}}).encode()
+    (tmp_path / "visitors/owner").mkdir(parents=True)
+    magic = bytes.fromhex("53 45 41 54 52 49 41 4c")
+    (tmp_path / "visitors/owner/name.object").write_bytes(
+        b"hello" + description + magic + struct.pack(">I", len(description))
+    )
+    assert store.stat(KEY) == info
+    assert read(store, info) == b"hello"
+    assert store.list("", page_token=None, limit=10).objects == [info]
+    assert store.delete(KEY, generation=1)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 5, b"x" * 5000, b"{}%s\0\0\0\2", b"%s\xff\xff\xff\xff"])
 def test_a_foreign_file_is_told(store: FileStore, tmp_path: Path, content: bytes) -> None:
     put(store)
-    (tmp_path / "visitors/owner/name.object").write_bytes(content)
+    path = tmp_path / "visitors/owner/name.object"
+    magic = path.read_bytes()[-12:-4]
+    path.write_bytes(content.replace(b"%s", magic))
     with pytest.raises(StorageMisconfigured, match="not an object of this store"):
         store.stat(KEY)
 

@@ -1,4 +1,4 @@
-"""An object's file: its body, its description as JSON, a magic word, and the length of the description."""
+"""An object's file: its body, its description as JSON, a magic word of eight bytes, the length of the description."""
 
 import contextlib
 import json
@@ -12,7 +12,8 @@ from service.storage.file.layout import OPEN_FILE, OPEN_FOLDER, SUFFIX
 from service.storage.store import ObjectInfo, StorageMisconfigured
 
 _END = struct.Struct(">8sI")
-_MAGIC = b"SEATRIAL"
+_MAGIC = b"\x93OBJECT1"  # eight bytes; the first of them begins no text in UTF-8
+_OF_0_1_0 = bytes.fromhex("53 45 41 54 52 49 41 4c")  # was the product's name; in hex, so that no renaming changes it
 _MAX_DESCRIPTION = 64 * 1024
 
 
@@ -32,12 +33,12 @@ def read(file: int) -> ObjectInfo:
     end = status.st_size - _END.size
     if stat.S_ISREG(status.st_mode) and end > 0:
         magic, length = _END.unpack(os.pread(file, _END.size, end))
-        if magic == _MAGIC and 0 < length <= min(end, _MAX_DESCRIPTION):
+        if magic in (_MAGIC, _OF_0_1_0) and 0 < length <= min(end, _MAX_DESCRIPTION):
             with contextlib.suppress(ValueError, TypeError, KeyError):
                 info = ObjectInfo(**json.loads(os.pread(file, length, end - length))["object"])
                 if info.size == end - length:
                     return info
-    raise StorageMisconfigured("a file in the folder is not an object of this store; remove it")
+    raise StorageMisconfigured("a file in the folder is not an object of this store; move it elsewhere")
 
 
 def find(folder: int, name: str, key: str) -> ObjectInfo | None:
@@ -47,7 +48,7 @@ def find(folder: int, name: str, key: str) -> ObjectInfo | None:
     except FileNotFoundError:
         return None
     if info.key != key:
-        raise StorageMisconfigured("a file in the folder holds another object than its name says; remove it")
+        raise StorageMisconfigured("a file in the folder holds another object than its name says; move it elsewhere")
     return info
 
 
