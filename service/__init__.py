@@ -1,4 +1,4 @@
-"""Seatrial: a small service that shows how a container is operated.
+"""A small service that shows how a container is operated.
 
 Its parts meet in ``create_app`` alone, which imports them itself: the arbiter imports this module too, before the
 settings are read, and needs none of them.
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from service.sessions.store import SessionStore
     from service.settings import Settings
     from service.storage.store import ObjectStore
-
-TITLE = "Seatrial"
 
 # What this service does. A feature is a package with ``register(app, parts)``. If it has settings of its own, its
 # module ``settings`` names their dataclass ``FEATURE_SETTINGS``. A fork deletes the sample's folder, and its name here.
@@ -82,6 +80,7 @@ def create_app(settings: "Settings", *, lifecycle: "Lifecycle | None" = None) ->
     from service.lifecycle import Lifecycle
     from service.metrics.instrumented_stores import measured_sessions, measured_storage
     from service.metrics.registry import Metrics
+    from service.name import TITLE
     from service.ops.health import Health, HealthCheck
     from service.ops.in_flight import InFlight
     from service.sessions.interface import SessionInterface

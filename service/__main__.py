@@ -27,8 +27,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from service import TITLE, feature_settings, logs
+from service import feature_settings, logs
 from service.dependencies import DEPENDENCIES, Dependency
+from service.name import NAME
 from service.settings import Settings, SettingsError, load, misspelt, setting_fields
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _version() -> str:
     default = setting_fields()["VERSION"].metadata["default"]
-    return f"{TITLE.lower()} {os.environ.get('VERSION') or default()}"
+    return f"{NAME} {os.environ.get('VERSION') or default()}"
 
 
 if __name__ == "__main__":

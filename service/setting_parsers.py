@@ -181,7 +181,7 @@ def web_address(raw: str) -> str:
         return raw
     parts = _split(raw, ("https", "http"))
     if not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise ValueError("must be the address of a website, such as https://docs.example.org/seatrial")
+        raise ValueError("must be the address of a website, such as https://docs.example.org/service")
     return raw.rstrip("/")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from service import setting_parsers as parse
+from service.name import NAME
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ def setting(
 
 def _package_version() -> str:
     try:
-        return version("seatrial")
+        return version(NAME)
     except PackageNotFoundError:
         project = Path(__file__).parent.parent / "pyproject.toml"  # where the service runs as it was checked out
         if not project.is_file():

@@ -19,10 +19,10 @@ from pythonjsonlogger.json import JsonFormatter
 from service.logs import json_safe
 from service.logs.context import OwnFields, current_request
 from service.logs.redaction import CLIPPED, REDACTED, clean
+from service.name import NAME
 
 MAX_LINE = 16 * 1024 - 2  # characters, which are bytes here: a line is ASCII. Its end comes on top
 MAX_FIELDS = 60
-SERVICE = "seatrial"
 ALREADY_LOGGED = "already_logged"  # an attribute of an exception whose stack is in the log
 
 _SEVERITIES = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
@@ -47,7 +47,7 @@ class SafeJsonFormatter(JsonFormatter):
     def __init__(self, *, project: str = "", version: str = "") -> None:
         super().__init__()
         self._trace_prefix = f"projects/{project}/traces/" if project else ""
-        self._service = {"service": SERVICE, "version": version}
+        self._service = {"service": NAME, "version": version}
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without its end. Never raises an Exception."""

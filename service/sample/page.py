@@ -20,6 +20,7 @@ from service import Parts
 from service.http import forms
 from service.http.errors import Problem, as_problem
 from service.http.openapi import TEXT, Json, operation
+from service.name import TITLE
 from service.sample import file_names
 from service.sample.files import Files, declared_type
 from service.sample.settings import SampleSettings
@@ -67,6 +68,7 @@ class SamplePage:
         files, no_files = _or_problem(lambda: self._list(status["dependencies"]["storage"]["status"]))
         html = render_template(
             "index.html",
+            title=TITLE,
             instance=self._parts.instance,
             status=status,
             visitor=visitor,

@@ -74,7 +74,6 @@ class ServerApplication(BaseApplication):  # type: ignore[misc] # of gunicorn
             "forwarded_allow_ips": "",  # http/security.py decides which proxies are trusted
             "control_socket_disable": True,
             "logger_class": GunicornLogger,
-            "proc_name": "seatrial",
             "post_worker_init": self._post_worker_init,
             "worker_exit": self._worker_exit,
             "child_exit": self._child_exit,

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from service.name import NAME
 from service.sessions.rules import Limits
 from service.sessions.store import SessionStore
 from service.settings import Settings
@@ -61,5 +62,5 @@ def open_store(settings: Settings) -> SessionStore:
             case scheme:
                 raise ValueError(f"no session store for {scheme}://")
     except ImportError as error:
-        advice = "install seatrial[redis] or seatrial[memcached]"
+        advice = f"install {NAME}[redis] or {NAME}[memcached]"
         raise ValueError(f"the client library of SESSION_URL's store is missing ({error}); {advice}") from error

@@ -22,7 +22,7 @@ from service.sessions.deadline import TimedSocket, connect, remaining, within
 from service.sessions.rules import Limits, changed
 from service.sessions.store import MOVED_SECONDS, Applied, Change, Record, Refusal, StoreUnavailable
 
-PREFIX = "seatrial:session:1:"
+PREFIX = "session:1:"
 MOVED = b"moved"  # what begins the item that stands for a while under the key of a session that got another
 TOO_LARGE = b"object too large for cache"
 LOCKS = 64

@@ -15,7 +15,7 @@ from service.sessions.store import MAX_COUNTER, Applied, Change, Record, Refusal
 
 T = TypeVar("T")
 
-PREFIX = "seatrial:session:1:"  # of every key
+PREFIX = "session:1:"  # of every key
 _REFUSALS = {refusal.value.encode(): refusal for refusal in Refusal}
 
 # What went wrong, in words for people; the first that fits. Redis refuses a long command before it asks for a password:

@@ -4,6 +4,8 @@ import logging
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from service.name import NAME
+
 if TYPE_CHECKING:
     from service.settings import Settings
     from service.storage.store import ObjectStore
@@ -37,6 +39,6 @@ def open_store(settings: "Settings") -> "ObjectStore":
             return FileStore(folder)
     except ImportError as error:
         raise ValueError(
-            f"the client library of STORAGE_URL's store is missing ({error}); install seatrial[gcs]"
+            f"the client library of STORAGE_URL's store is missing ({error}); install {NAME}[gcs]"
         ) from error
     raise ValueError(f"no object store for {url.scheme}://")

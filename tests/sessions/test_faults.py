@@ -539,7 +539,7 @@ def test_memcached_holds_something_else_under_the_key(tmp_path: Path) -> None:
         key = begun(store)
         for junk in (b"", b"{}\n", b"[]\n", b'{"created":1,"counters":{},"values":[["a",9]]}\n1', b"\xff\n"):
             with socket.create_connection(("127.0.0.1", memcached.port)) as plain:
-                plain.sendall(b"set seatrial:session:1:%s 0 0 %d\r\n%s\r\n" % (key.encode(), len(junk), junk))
+                plain.sendall(b"set session:1:%s 0 0 %d\r\n%s\r\n" % (key.encode(), len(junk), junk))
                 assert plain.recv(100) == b"STORED\r\n"
             for call in (lambda: store.read(key), lambda: store.apply(key, Change(add={"n": 1}))):
                 with pytest.raises(StoreUnavailable, match="no sense"):

@@ -18,7 +18,7 @@ PASSWORD = "canary/p@ss:wordé"  # what has to be written with care in a URL
 URL_PASSWORD = "canary%2Fp%40ss%3Aword%C3%A9"
 
 # What the user of the service may do: its own keys, and what its scripts use.
-RIGHTS = "~seatrial:session:* +evalsha +eval +del +select +time +hgetall +hset +hdel +pexpire +pexpireat"
+RIGHTS = "~session:* +evalsha +eval +del +select +time +hgetall +hset +hdel +pexpire +pexpireat"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "breaker": set[str](),
     "bulkhead": set[str](),
     "lifecycle": set[str](),
+    "name": set[str](),
     "setting_parsers": set[str](),
     "settings": set[str](),
     "service": {"dependencies", "http", "lifecycle", "logs", "metrics", "ops", "sessions", "storage"},
@@ -32,7 +33,7 @@ MAY_IMPORT = {
 }
 A_FEATURE_MAY_IMPORT = {"service", "http", "sessions", "storage"}
 FOR_FEATURES = {"service.http.conditional", "service.http.forms"}  # where no feature needs them, they wait for one
-BOTTOM = {"breaker", "bulkhead", "settings", "setting_parsers"}
+BOTTOM = {"breaker", "bulkhead", "name", "settings", "setting_parsers"}
 LIBRARIES = {"gunicorn": "server", "redis": "sessions", "pymemcache": "sessions", "google": "storage", "flask": ""}
 
 

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 8 * 1024 * 1024  # a multiple of 256 KiB (performing-resumable-uploads#chunked-upload)
 _SMALL = 2 * 1024 * 1024  # the library copies it up to three times, so this takes no more memory than a chunk
-_MARK = "seatrial-write"  # the custom metadata that names the write
+_MARK = "write"  # the custom metadata that names the write
 _LOOK_SECONDS = 2.0  # that a look for the mark is repeated; the write's own budget may be used up by then
 _OF_A_GATEWAY = frozenset({408, 502, 504})  # statuses that don't say whether the store has got the request
 
