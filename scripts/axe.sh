@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Fetch axe-core, which looks at pages with the eyes of WCAG, from npm once. Prints where its script is. The cache is
-# $SEATRIAL_CACHE, or .cache in the project.
+# $TOOLS_CACHE, or .cache in the project.
 set -euo pipefail
 
 version=4.14.1
-cache=${SEATRIAL_CACHE:-$(cd "$(dirname "$0")/.." && pwd)/.cache}
+cache=${TOOLS_CACHE:-$(cd "$(dirname "$0")/.." && pwd)/.cache}
 script=$cache/axe-core-$version/package/axe.min.js
 sum=e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745 # of the package, SHA-256
 

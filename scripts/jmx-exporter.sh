@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetch the JMX exporter from Maven Central once, and check it by sidecars/exporter/SHA256SUMS. Prints where the jar is:
-# jmx-exporter.sh httpserver|javaagent. The cache is $SEATRIAL_CACHE, or .cache in the project.
+# jmx-exporter.sh httpserver|javaagent. The cache is $TOOLS_CACHE, or .cache in the project.
 set -euo pipefail
 
 version=1.0.1
@@ -13,7 +13,7 @@ case $kind in
     ;;
 esac
 project=$(cd "$(dirname "$0")/.." && pwd)
-cache=${SEATRIAL_CACHE:-$project/.cache}
+cache=${TOOLS_CACHE:-$project/.cache}
 name=jmx_prometheus_$kind-$version.jar
 jar=$cache/$name
 

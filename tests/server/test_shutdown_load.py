@@ -1,5 +1,5 @@
 """Restarts under constant load: keep-alive and new connections, uploads and slow clients among them, and no request
-fails. SEATRIAL_RESTARTS says how many restarts; the figures are printed."""
+fails. RESTARTS says how many restarts; the figures are printed."""
 
 import contextlib
 import http.client
@@ -20,7 +20,7 @@ from tests.support.processes import wait_until
 from tests.support.redis import redis_server
 from tests.support.service import Service, running_service
 
-RESTARTS = int(os.environ.get("SEATRIAL_RESTARTS", "20"))
+RESTARTS = int(os.environ.get("RESTARTS", "20"))
 DELAY = 1.0  # SHUTDOWN_DELAY, seconds
 UPLOAD = 3_000_000  # bytes
 

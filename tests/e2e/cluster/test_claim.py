@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(600)
 def redis(kubectl: Kubectl, *command: str) -> str:
     """What redis-cli says, with the password of its own pod."""
     words = " ".join(command)
-    script = f'REDISCLI_AUTH="$(cat /run/secrets/seatrial/SESSION_PASSWORD)" redis-cli {words}'
+    script = f'REDISCLI_AUTH="$(cat /run/secrets/service/SESSION_PASSWORD)" redis-cli {words}'
     return kubectl.exec("redis-0", "sh", "-c", script, container="redis").strip()
 
 

@@ -8,7 +8,7 @@ from tests.e2e.cluster.overlay import Copy, Images, deployed
 
 pytestmark = pytest.mark.timeout(600)
 
-FILE = "/run/secrets/seatrial/SESSION_PASSWORD"
+FILE = "/run/secrets/service/SESSION_PASSWORD"
 
 
 def pods_and_levels(copy: Copy) -> dict[str, str]:

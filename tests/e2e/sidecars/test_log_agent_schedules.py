@@ -21,7 +21,7 @@ from log_agent.metrics import Metrics
 from tests.e2e.sidecars.path_only import PathOnly
 from tests.support.disk import Disk, small_disk
 
-SCHEDULES = int(os.environ.get("SEATRIAL_SCHEDULES", "1000"))
+SCHEDULES = int(os.environ.get("SCHEDULES", "1000"))
 MODES = ("rename", "dated", "copytruncate", "unlink", "mixed")
 
 
