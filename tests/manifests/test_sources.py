@@ -49,9 +49,9 @@ def test_each_runbook_has_an_alert() -> None:
 def test_prometheus_and_grafana_are_given_the_files_as_they_are() -> None:
     objects = deployed("k8s/components/prometheus", "k8s/components/monitoring")
     held = {key: text for thing in objects if thing["kind"] == "ConfigMap" for key, text in thing["data"].items()}
-    for path in (COMPONENTS / "prometheus" / "rules.yml", COMPONENTS / "monitoring" / "seatrial.json"):
+    for path in (COMPONENTS / "prometheus" / "rules.yml", COMPONENTS / "monitoring" / "dashboard.json"):
         assert held[path.name] == path.read_text()
-    assert json.loads(held["seatrial.json"])["panels"]
+    assert json.loads(held["dashboard.json"])["panels"]
 
 
 def test_each_component_says_what_it_is_for() -> None:

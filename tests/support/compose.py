@@ -14,7 +14,7 @@ from tests.support.service import PROJECT
 FOLDER = PROJECT / "compose"
 # One for compose and the clusters
 RULES = PROJECT / "k8s" / "components" / "prometheus" / "rules.yml"
-DASHBOARD = PROJECT / "k8s" / "components" / "monitoring" / "seatrial.json"
+DASHBOARD = PROJECT / "k8s" / "components" / "monitoring" / "dashboard.json"
 
 
 @cache
