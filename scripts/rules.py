@@ -1,7 +1,9 @@
 """Write the rules into the objects of the Prometheus Operator and of Managed Prometheus, or with ``--check`` say that
-they are stale (exit 1). They are written by hand in one place only, as Prometheus itself reads them.
+they are stale (exit 1). They are written by hand in one place only, as Prometheus itself reads them. A recording rule
+must have the name of a metric, which knows no hyphen: older Prometheus refuses it, newer reads a subtraction.
 """
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import yaml
 
 COMPONENTS = Path(__file__).parents[1] / "k8s" / "components"
+METRIC = r"[a-zA-Z_:][a-zA-Z0-9_:]*"  # https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels
 SOURCES = ("rules", "tomcat-rules")
 HEAD = "# Made from ../prometheus/{source}.yml by `make docs`; don't edit it here.\n"
 TARGETS = (
@@ -18,10 +21,13 @@ TARGETS = (
 
 
 def objects() -> dict[Path, str]:
-    """The text of each file that is made."""
+    """The text of each file that is made. SystemExit where a recording rule's name is wrong."""
     made = {}
     for source in SOURCES:
         groups = yaml.safe_load((COMPONENTS / "prometheus" / f"{source}.yml").read_text())["groups"]
+        for rule in (rule for group in groups for rule in group["rules"]):
+            if not re.fullmatch(METRIC, rule.get("record", "_")):
+                sys.exit(f"{source}.yml: {rule['record']} is not the name of a metric; write _ for -")
         for path, api_version, kind in TARGETS:
             made[COMPONENTS / path.format(source=source)] = HEAD.format(source=source) + _text(
                 api_version, kind, groups
