@@ -27,8 +27,8 @@ def waiting(service: Service, number: int, request: bytes) -> Iterator[list[RawC
 
 @pytest.fixture
 def busy(tmp_path: Path) -> Iterator[Hold]:
-    """A service that waits out no peak, with all its threads held."""
-    with holdable_service(tmp_path, THREADS=str(THREADS), QUEUE_TIMEOUT="50ms") as hold:
+    """A service that waits out peaks of two seconds, with all its threads held."""
+    with holdable_service(tmp_path, THREADS=str(THREADS), QUEUE_TIMEOUT="2s") as hold:
         hold.take(THREADS)
         yield hold
 
