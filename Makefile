@@ -22,7 +22,7 @@ NEED_SERVERS := \
   tests/storage/test_contract.py \
   tests/unit/test_compose_file.py
 
-.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-manifests test-cluster kind kind-down screenshots conform check lint lint-python format bench coverage flakes docs lock lock-new clean
+.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-manifests test-cluster test-fork fork kind kind-down screenshots conform check lint lint-python format bench coverage flakes docs lock lock-new clean
 
 help: ## this list
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ run: $(VENV)/run.stamp ## the service on 127.0.0.1:8080, with nothing else to st
 # make hands its command line's variables on in the environment, where the program looks for its options.
 conform: ## test the practices on a running service; BASE_URL=http://localhost:8080 (docs/conformance.md)
 	@$(PYTHON) -m conformance
+
+fork: $(VENV)/dev.stamp ## a service of your own in a new folder; NAME=parcel-box INTO=../parcel-box (docs/fork.md)
+	@$(BIN)/python -m scripts.fork
 
 ##@ Test it
 
@@ -81,6 +84,10 @@ test-practices: $(VENV)/dev.stamp ## the conformance suite is green on the servi
 test-manifests: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## what k8s/ renders: schemas, practices, network flows, checkov, kube-score; needs no cluster
 	@scripts/test-servers.sh
 	@$(BIN)/python -m pytest -n $(JOBS) tests/manifests $(TESTS)
+
+test-fork: $(VENV)/dev.stamp ## forks are made, linted, tested and run: three names, with the sample and without
+	@scripts/test-servers.sh
+	@$(BIN)/python -m pytest -n $(JOBS) tests/fork $(TESTS)
 
 test-browser: $(VENV)/dev.stamp ## the page in a real Chromium; screenshots of its states in .cache/screenshots
 	@scripts/test-servers.sh chromium:chromium npm:npm

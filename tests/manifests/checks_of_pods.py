@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from tests.manifests.objects import Check, Objects, containers, lasting, of_kind, pods, quantity
 
-OURS = re.compile(r"seatrial(-tomcat|-log-agent|-exporter|-redis-exporter)?(:dev@sha256:0{64})?")  # of render.deployed
+# As render.deployed makes it.
+OURS = re.compile(r"seatrial(-tomcat|-log-agent|-exporter|-redis-exporter)?(:dev@sha256:0{64})?")
 THEIRS = re.compile(r"[a-z0-9./-]+:v?[0-9][\w.-]*@sha256:[0-9a-f]{64}")
 WHAT = ("cpu", "memory", "ephemeral-storage")
 

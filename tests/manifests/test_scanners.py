@@ -116,7 +116,8 @@ def test_both_see_a_broken_twin(
     tmp_path: Path, breaks: Callable[[Object], None], of_checkov: str, of_kube_score: str
 ) -> None:
     objects = deployed("k8s/overlays/kind")
-    service = next(each for each in objects if each["kind"] == "Deployment" and each["metadata"]["name"] == "seatrial")
+    deployments = [each for each in objects if each["kind"] == "Deployment"]
+    service = next(each for each in deployments if each["metadata"]["name"] == "seatrial")
     breaks(service["spec"]["template"]["spec"]["containers"][0])
     paths = written(tmp_path, {"broken": objects})
     assert of_checkov in {rule for rule, _ in checkov(tmp_path)}

@@ -114,19 +114,20 @@ def running_service(
     module: str = "tests.probe",
     wait: bool = True,
     arguments: tuple[str, ...] = (),
+    project: Path = PROJECT,
     **more: str,
 ) -> Iterator[Service]:
     """The service with these settings (and ``more`` of them), its files in ``folder``; gone when this is left.
 
     It has the probe's routes; the ``module`` ``service`` is the service as it comes, with its own.
-    ``wait=False`` is for one that is not expected to listen.
+    ``wait=False`` is for one that is not expected to listen. ``project`` is the folder that has the code.
     """
     (folder / "files").mkdir(exist_ok=True)
     environ = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     environ |= DEFAULTS | {"STORAGE_URL": f"file://{folder / 'files'}"} | dict(settings or {}) | more
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        cwd=PROJECT,
+        cwd=project,
         env=environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
