@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from service.logs.context import OwnFields
-from service.logs.redaction import CLIPPED, REDACTED, redact_url
+from service.logs.redaction import CLIPPED, REDACTED, redact
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
@@ -87,7 +87,7 @@ def _target(environ: "WSGIEnvironment") -> str:
 
 def _client_text(value: str, most: int) -> str:
     """What a client sent, without secrets, and at most so many characters of it."""
-    return _clip(redact_url(value), most)
+    return _clip(redact(value), most)
 
 
 def _clip(value: str, most: int) -> str:
