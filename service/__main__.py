@@ -1,7 +1,7 @@
 """``python -m service``: read the settings, start the server.
 
 Exit codes: 0 ended as asked, 1 a store can't be reached (``--check``) or a port can't be used, 2 the settings are
-wrong, 3 a store can't be set up with them (because a file holds no certificate, for example).
+wrong or can't be imported, 3 a store can't be set up with them (because a file holds no certificate, for example).
 """
 
 # ruff: noqa: E402 -- the signals come first: imports take a second, and SIGTERM may come within it
@@ -37,10 +37,15 @@ log = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service, or what the options ask for. The exit code."""
-    options = _parser().parse_args(arguments)
+    try:
+        features = feature_settings()
+    except Exception:
+        logs.configure(log_format=os.environ.get("LOG_FORMAT", ""))
+        log.critical("a feature's settings can't be imported", exc_info=True)
+        return 2
+    options = _parser(features).parse_args(arguments)
     logs.configure(log_format=os.environ.get("LOG_FORMAT", ""))
     logs.install_hooks()
-    features = feature_settings()
     settings = None
     try:
         settings = load(os.environ, *features, dependencies=DEPENDENCIES)
@@ -83,9 +88,9 @@ def _reach(name: str, dependency: Dependency, settings: Settings) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(features: Sequence[type]) -> argparse.ArgumentParser:
     rows = []
-    for name, spec in setting_fields(*feature_settings()).items():
+    for name, spec in setting_fields(*features).items():
         default = spec.metadata["default"]
         shown = "must be set" if default is None else "" if callable(default) else default
         rows.append(f"  {name:30} {shown}")

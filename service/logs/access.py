@@ -28,7 +28,8 @@ class AccessLog:
     def write(
         self, environ: "WSGIEnvironment", status: int, *, seconds: float, received: int, sent: int, complete: bool
     ) -> None:
-        """A request is over: ``received`` and ``sent`` are the bytes of the bodies.
+        """A request is over: ``received`` and ``sent`` are the bytes of the bodies; one that nobody
+        read has the size that the client declared.
 
         ``complete`` is false where the response's body was not sent to its end. From ``environ`` the record has the
         request line, a few headers, and ``service.client_ip`` (else REMOTE_ADDR). ``service.is_probe`` there marks a
@@ -44,7 +45,7 @@ class AccessLog:
         request: dict[str, object] = {
             "requestMethod": method,
             "requestUrl": origin + target if target.startswith("/") else target,
-            "requestSize": str(received),
+            "requestSize": str(received or environ.get("CONTENT_LENGTH") or 0),
             "status": status,
             "responseSize": str(sent),
             "remoteIp": _clip(environ.get("service.client_ip") or environ.get("REMOTE_ADDR") or "", 50),

@@ -303,6 +303,18 @@ def test_bodies_are_counted_as_they_are_read_and_not_as_they_are_declared(lines:
     assert server.value("http_server_response_body_bytes_total") == 2 * len(data)
 
 
+def test_a_body_that_nobody_reads_has_the_size_that_was_declared(lines: Lines) -> None:
+    def app(_: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("404 Not Found", [])
+        return [b""]
+
+    server = Server(app)
+    server.ask("PUT", CONTENT_LENGTH="5", body=b"hello")
+    server.ask("PUT", HTTP_TRANSFER_ENCODING="chunked", body=b"hello")
+    assert [record["httpRequest"]["requestSize"] for record in lines.access] == ["5", "0"]
+    assert server.value("http_server_request_body_bytes_total") == 0
+
+
 def test_the_old_write_callable_works(lines: Lines) -> None:
     def app(_: dict[str, Any], start_response: Any) -> list[bytes]:
         write = start_response("200 OK", [])

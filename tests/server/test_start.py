@@ -1,9 +1,12 @@
 """Starting, and not starting: the options, the ports, the settings, and what they get wrong. Each fault is one record
 that says what to do, and an exit code."""
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -15,7 +18,7 @@ from tests.probe import path_of
 from tests.support.http import Visitor
 from tests.support.processes import free_port, wait_until
 from tests.support.redis import redis_server
-from tests.support.service import Record, Service, running_service
+from tests.support.service import PROJECT, Record, Service, running_service
 
 SECRET = "correct-horse-battery"
 
@@ -238,3 +241,17 @@ def test_a_missing_client_library_is_named(
     assert service.exit_code == 3
     said = [record["message"] for record in of_severity(service, "ERROR", "CRITICAL")]
     assert any(f"{setting}'s store is missing (No module named {library!r})" in text and extra in text for text in said)
+
+
+def test_a_feature_that_can_not_be_imported_is_one_record(tmp_path: Path) -> None:
+    """Its settings are read before all others; without a record, a cluster would show lines of a stack."""
+    feature = tmp_path / "broken"
+    feature.mkdir()
+    (feature / "__init__.py").touch()
+    (feature / "settings.py").write_text("raise RuntimeError('this feature is broken')")
+    code = "import service, sys; service.FEATURES = ('broken',); from service.__main__ import main; sys.exit(main())"
+    environ = os.environ | {"PYTHONPATH": f"{tmp_path}:{PROJECT}"}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    (record,) = map(json.loads, done.stdout.splitlines())
+    assert (record["severity"], done.returncode, done.stderr) == ("CRITICAL", 2, "")
+    assert "this feature is broken" in json.dumps(record)
