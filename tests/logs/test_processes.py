@@ -256,6 +256,8 @@ def test_lines_of_eight_threads_in_two_processes_stay_whole() -> None:
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 65536)
     process = start(
         """
+        from service.logs import stdout_handler
+        stdout_handler.PATIENCE = 60  # the reader may be slow on a busy machine, and here nothing may be dropped
         def write(name):
             for n in range(150):
                 size = (10, 300, 4000, 5000, 15500)[n % 5]

@@ -490,10 +490,16 @@ def test_redis_two_replies_to_one_command_are_not_shifted_to_the_next(tmp_path: 
             assert store.read(key) is not None
 
 
+def listens(path: Path) -> bool:
+    """Whether somebody does, on a Unix socket; its file is there a little before."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
+
+
 def test_redis_over_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "redis.sock"
     with redis_server(tmp_path, "--unixsocket", str(path)):
-        wait_until("the socket", path.exists)
+        wait_until("the socket", lambda: listens(path))
         store = redis_at(f"unix://{path}?db=3")
         assert store.read(begun(store)) is not None
         store.close()
