@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SCAN := .cache/scan
+FORK := .cache/fork
 BENCH := .cache/bench
 JOBS ?= 2
 TESTS ?=
@@ -36,6 +37,9 @@ $(VENV)/dev.stamp: requirements-dev.txt
 
 $(SCAN)/scan.stamp: requirements-scan.txt
 	@scripts/venv.sh $(PYTHON) $(SCAN) requirements-scan.txt $@
+
+$(FORK)/fork.stamp: requirements-fork.txt
+	@scripts/venv.sh $(PYTHON) $(FORK) requirements-fork.txt $@
 
 $(BENCH)/bench.stamp: requirements-bench.txt
 	@scripts/venv.sh $(PYTHON) $(BENCH) requirements-bench.txt $@
@@ -85,9 +89,9 @@ test-manifests: $(VENV)/dev.stamp $(SCAN)/scan.stamp ## what k8s/ renders: schem
 	@scripts/test-servers.sh
 	@$(BIN)/python -m pytest -n $(JOBS) tests/manifests $(TESTS)
 
-test-fork: $(VENV)/dev.stamp ## forks are made, linted, tested and run: three names, with the sample and without
+test-fork: $(VENV)/dev.stamp $(FORK)/fork.stamp ## forks are made, linted, tested, run and updated: three names, with the sample and without
 	@scripts/test-servers.sh
-	@$(BIN)/python -m pytest -n $(JOBS) tests/fork $(TESTS)
+	@COPIER=$(FORK)/bin/copier $(BIN)/python -m pytest -n $(JOBS) tests/fork $(TESTS)
 
 test-browser: $(VENV)/dev.stamp ## the page in a real Chromium; screenshots of its states in .cache/screenshots
 	@scripts/test-servers.sh chromium:chromium npm:npm

@@ -15,6 +15,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
@@ -119,6 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _copy(target)
     print(f"naming it {answers.name}", file=sys.stderr)
     apply(target, answers)
+    if options.answers:  # JSON is YAML
+        (target / ".copier-answers.yml").write_text(f"{options.answers}\n", encoding="utf-8")
     if not options.here:
         subprocess.run(["git", "init", "--quiet", "--initial-branch=main"], cwd=target, check=True)
         subprocess.run(["git", "add", "--all"], cwd=target, check=True)
@@ -141,6 +144,9 @@ def apply(tree: Path, answers: Answers) -> None:
             _forget(path, answers)
     if answers.owner:
         (tree / ".github" / "CODEOWNERS").write_text(f"* {answers.owner}\n", encoding="utf-8")
+    if find_spec("ruff") is None or find_spec("yaml") is None:
+        print("fork: run 'make format docs' in it; this Python has no ruff to do it", file=sys.stderr)
+        return
     for module in ("scripts.settings_page", "scripts.rules"):
         subprocess.run([sys.executable, "-m", module], cwd=tree, check=True)
     ruff = [sys.executable, "-m", "ruff"]
@@ -159,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--title", default=given("TITLE"), help="the name for people; made of the name unless given")
     parser.add_argument("--owner", default=given("OWNER"), help="who reviews changes: @user or @organisation/team")
     parser.add_argument("--sample", default=given("SAMPLE", "yes"), help="no: without the sample's routes and page")
+    parser.add_argument("--answers", help=argparse.SUPPRESS)  # copier's own, which it reads at an update
     parser.add_argument("--bench", default=given("BENCHMARK", "yes"), help="no: without the benchmark")
     return parser
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Renew requirements.txt (what the service needs), requirements-dev.txt (that, and what tests and lint need),
-# requirements-bench.txt (that, and what it is measured against), requirements-scan.txt (checkov), requirements-go.txt (Go)
-# and the log agent's: lock.sh PYTHON [all|new]. "new" adds what pyproject.toml names and the files lack, and keeps the rest.
+# requirements-bench.txt (that, and what it is measured against), requirements-scan.txt (checkov), requirements-go.txt (Go),
+# requirements-fork.txt (copier) and the log agent's: lock.sh PYTHON [all|new]. "new" adds what pyproject.toml names and the files lack, and keeps the rest.
 # uv resolves for every platform at once; it runs from a folder of its own and is needed for nothing else.
 set -euo pipefail
 python=${1:-python3}
@@ -23,7 +23,7 @@ compile=("$tool/bin/uv" pip compile pyproject.toml --extra all "${options[@]}")
 "${compile[@]}" --output-file requirements.txt
 "${compile[@]}" --group test --group lint --constraints requirements.txt --output-file requirements-dev.txt
 "${compile[@]}" --group bench --constraints requirements.txt --output-file requirements-bench.txt
-for group in scan go; do
+for group in scan go fork; do
   "$tool/bin/uv" pip compile --group "$group" "${options[@]}" --output-file "requirements-$group.txt"
 done
 "$tool/bin/uv" pip compile sidecars/log-agent/requirements.in "${options[@]}" --constraints requirements.txt \

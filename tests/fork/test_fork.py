@@ -138,6 +138,46 @@ def test_the_route_of_the_page_on_forks_works(source: Path, tmp_path: Path) -> N
             assert b"parcel_looks_total 1.0" in platform.get("/metrics").body
 
 
+@pytest.mark.parametrize("sample", ["true", "false"])
+def test_a_later_change_comes_into_a_fork_that_was_edited(source: Path, tmp_path: Path, sample: str) -> None:
+    """With copier: the fork's own edits stay, what it has deleted stays away, and the change has the fork's name."""
+    copier = (PROJECT / os.environ.get("COPIER", ".cache/fork/bin/copier")).absolute()
+    assert copier.exists(), "make test-fork installs it"
+    template, into = tmp_path / "template", tmp_path / "parcel-box"
+    succeeds("git", "clone", "--quiet", source, template, cwd=tmp_path)
+    succeeds("git", "tag", "v1", cwd=template)
+    answers = ("--data", "name=parcel-box", "--data", f"sample={sample}")
+    succeeds(
+        copier, "copy", "--trust", "--defaults", "--quiet", "--vcs-ref", "v1", *answers, template, into, cwd=tmp_path
+    )
+    succeeds("git", "init", "--quiet", cwd=into)
+    commit(into)
+    edit(into / "README.md", "Say here in a few sentences what this service is for.", "It keeps parcels.")
+    edit(into / "docs/runbooks/slow.md", "# ParcelBoxSlow", "# ParcelBoxSlow, for us")
+    (into / "docs/compose.md").unlink()
+    commit(into)
+    edit(template / "k8s/base/priority-class.yaml", "before work that can wait", "before all that can wait")
+    edit(template / "docs/runbooks/slow.md", "**Over**", f"Look at {OLD} too.\n\n**Over**")
+    edit(template / "docs/compose.md", "# ", "# New: ")
+    commit(template)
+    succeeds("git", "tag", "v2", cwd=template)
+    succeeds(copier, "update", "--trust", "--defaults", "--quiet", "--vcs-ref", "v2", cwd=into)
+    changed = succeeds("git", "diff", "--name-only", cwd=into).split()
+    assert changed == [".copier-answers.yml", "docs/runbooks/slow.md", "k8s/base/priority-class.yaml"]
+    assert not succeeds("git", "ls-files", "--others", "--unmerged", "--exclude-standard", cwd=into)
+    assert "Parcel Box and its stores, before all" in (into / "k8s/base/priority-class.yaml").read_text()
+    page = (into / "docs/runbooks/slow.md").read_text()
+    assert page.startswith("# ParcelBoxSlow, for us\n")
+    assert "Look at parcel-box too." in page
+    assert "It keeps parcels." in (into / "README.md").read_text()
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, path
+    path.write_text(text.replace(old, new, 1))
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
