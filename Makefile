@@ -23,7 +23,7 @@ NEED_SERVERS := \
   tests/storage/test_contract.py \
   tests/unit/test_compose_file.py
 
-.PHONY: help run up down image test test-practices test-browser test-sidecars test-container test-manifests test-cluster test-fork fork kind kind-down screenshots conform check lint lint-python format bench coverage flakes docs lock lock-new clean
+.PHONY: help prove run up down image test test-practices test-browser test-sidecars test-container test-manifests test-cluster test-fork fork kind kind-down screenshots conform check lint lint-python format bench coverage flakes docs lock lock-new clean
 
 help: ## this list
 	@awk -F':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ $(BENCH)/bench.stamp: requirements-bench.txt
 	@scripts/venv.sh $(PYTHON) $(BENCH) requirements-bench.txt $@
 
 ##@ Use it
+
+prove: $(VENV)/dev.stamp ## show every practice that can be shown on this machine, as a table; ROWS=5b for some; needs redis-server
+	@$(BIN)/python -m scripts.prove
 
 run: $(VENV)/run.stamp ## the service on 127.0.0.1:8080, with nothing else to start; every setting may be given: PORT=8081
 	@PYTHON=$(BIN)/python exec scripts/run.sh

@@ -46,9 +46,10 @@ BENCH = Part(
 SAMPLE = Part(
     paths=("service/sample", "tests/sample", "tests/support/product.py", "tests/conformance", "tests/e2e/browser",
            "tests/e2e/container", "tests/e2e/cluster", "docs/cluster.md", "docs/practices.md", "docs/images",
-           "scripts/screenshots.py", "scripts/axe.sh", "scripts/kind-test.sh", ".ci/node", "tests/support/practices.py",
+           "scripts/prove.py", "scripts/screenshots.py", "scripts/axe.sh", "scripts/kind-test.sh", ".ci/node",
+           "tests/support/practices.py",
            "tests/e2e/sidecars/test_practices_beside.py"),
-    verbs=("test-practices", "test-browser", "test-container", "test-cluster", "screenshots"),
+    verbs=("prove", "test-practices", "test-browser", "test-container", "test-cluster", "screenshots"),
     edits=(
         ("service/__init__.py", r"^(FEATURES: .*) = .*", r"\1 = ()"),
         ("Makefile", r"^  tests/sample/\{.*\n", ""),
