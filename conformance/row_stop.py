@@ -26,7 +26,9 @@ def requests_in_flight_finish(target: Target) -> str:
         raise Broken(f"an upload that had begun before the stop: {found.upload}", do)
     if found.upload is None:
         raise NotRun("no upload could be begun; see --files-path")
-    return "an upload that had begun before the stop got its response"
+    if not found.closed:
+        raise NotRun("new connections were served to the end of half of --grace, so nothing was cut off yet")
+    return "an upload that began before the stop, and went on when no new connection was served, was answered"
 
 
 @check("stop", "The process ends in time.", needs=("stop",), stage=Stage.STOP)

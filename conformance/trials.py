@@ -176,6 +176,7 @@ class Stop:
     failed: list[str] = field(default_factory=list)
     said_no: float | None = None
     said_yes: float = 0.0
+    closed: bool = False  # whether it took no more connections when the one in flight went on
     upload: str | None = None  # what went wrong with the one in flight; "" nothing; None: there was none
     ended_after: float | None = None
 
@@ -212,7 +213,7 @@ def stop(target: Target) -> Stop:
         half = len(FILE) // 2
         yield FILE[:half]
         begun.set()
-        second_half.wait(notice + 30)
+        second_half.wait(notice + target.limits.grace)
         yield FILE[half:]
 
     def slow_upload() -> None:
@@ -254,6 +255,8 @@ def stop(target: Target) -> Stop:
             loading.done.wait(notice)
             loading.join()
             command.check()
+            # While the listener is open nothing is being ended yet: any service would answer.
+            found.closed = target.wait_until(lambda: target.is_gone(instance), target.limits.grace / 2)
         finally:
             second_half.set()
         uploading.join()

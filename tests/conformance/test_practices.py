@@ -40,7 +40,6 @@ RED_ON_THE_USUAL = {
     "6a.capabilities_are_dropped",
     "session.cookie_is_same_site",
     "session.cookie_is_secure",
-    "stop.requests_in_flight_finish",
 }
 CARELESS = Twin("careless", breaks="", says="", module="careless", shell=f"exec {{command}} {PASSWORD}")
 RED_ON_THE_CARELESS = {

@@ -97,4 +97,10 @@ TWINS = (
         "the connection was refused",
         settings={"SHUTDOWN_DELAY": "0s"},
     ),
+    Twin(
+        "requests in flight cut off",
+        "stop.requests_in_flight_finish",
+        "had begun before the stop",
+        settings={"SHUTDOWN_GRACE": "0s"},
+    ),
 )
