@@ -83,7 +83,10 @@ def run_checks(target: Target, only: Iterable[str], progress: Callable[[str], No
     """Run the checks of these rows (all where there are none), and yield what came of each, in the order of running."""
     rows = set(only) or set(ROWS)
     chosen = [each for each in sorted(ALL, key=lambda c: c.stage) if each.row in rows]
-    if {"visits", "sign-in", "files"} & {need for each in chosen for need in each.needs}:
+    needs = {need for each in chosen for need in each.needs}
+    if "log" in needs and not target.lacks("log"):
+        target.mark_logs()
+    if {"visits", "sign-in", "files"} & needs:
         target.survey()
     for each in chosen:
         progress(f"{each.row} {each.proves}")

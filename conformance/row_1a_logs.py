@@ -35,18 +35,18 @@ class Line:
 
 
 def lines(target: Target) -> list[Line]:
-    """A trial: what a hostile visitor leaves in the log, and everything that was there before."""
+    """A trial: what a hostile visitor leaves in the log, and everything else since the run began."""
     target.progress("sending hostile requests, then reading the log")
     for instance in target.instances:
         _provoke(target, instance.base)
         end = time.monotonic() + WAIT
-        while MARK.encode() not in target.log(instance) and time.monotonic() < end:
+        while MARK.encode() not in target.log_of_the_run(instance) and time.monotonic() < end:
             time.sleep(0.1)
     found = []
     for instance in target.instances:
-        for number, line in enumerate(target.log(instance).split(b"\n"), 1):
+        for number, line in enumerate(target.log_of_the_run(instance).split(b"\n"), 1):
             if line.strip():
-                found.append(_parse(target, f"line {number} of instance {instance.number}", line))
+                found.append(_parse(target, f"line {number} of this run, of instance {instance.number}", line))
     if not found:
         raise NotRun("the log is empty: --log or --log-command shows something else than the service's stdout")
     return found

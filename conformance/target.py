@@ -19,6 +19,7 @@ from conformance.http import Call, Client, NoResponse, Response, describe, numbe
 T = TypeVar("T")
 
 MOST_LOG = 64 * 2**20  # bytes that are read of each log
+MARK = 64 * 1024  # bytes that a log ended with, by which it is known again; more than a line has
 COMMAND_SECONDS = 120.0
 
 
@@ -111,6 +112,7 @@ class Target:
     progress: Callable[[str], None] = lambda _: None
     _refused: dict[str, str] = field(default_factory=dict)
     _trials: dict[Callable[..., object], Any] = field(default_factory=dict)
+    _marks: dict[int, tuple[int, bytes]] = field(default_factory=dict)
 
     def lacks(self, need: str) -> str:
         """What to give so that there is what a check needs; "" where it is there."""
@@ -244,11 +246,25 @@ class Target:
             return True
         return False
 
-    def log(self, instance: Instance) -> bytes:
-        """Its log so far, or the last lines of a very long one."""
+    def log(self, instance: Instance, start: int = 0) -> bytes:
+        """Its log so far from byte ``start`` on, or the last lines of a very long one."""
         if instance.log:
-            return tail(Path(instance.log))
-        return _whole_lines(self.run(self.commands.log, instance))
+            return tail(Path(instance.log), start)
+        return _whole_lines(self.run(self.commands.log, instance)[start:])
+
+    def mark_logs(self) -> None:
+        """The run begins here: what is in the logs now is of an earlier life."""
+        for instance in self.instances:
+            size = Path(instance.log).stat().st_size if instance.log else len(self.run(self.commands.log, instance))
+            start = max(0, size - MARK)
+            lines, newline, _ = self.log(instance, start)[: size - start].rpartition(b"\n")
+            self._marks[instance.number] = start, lines + newline
+
+    def log_of_the_run(self, instance: Instance) -> bytes:
+        """Its log since mark_logs(); all of it where it is another one now, as after a pod was replaced."""
+        start, mark = self._marks.get(instance.number, (0, b""))
+        log = self.log(instance, start)
+        return log.removeprefix(mark) if log.startswith(mark) else self.log(instance)
 
     def pid(self, instance: Instance) -> int:
         """Its process id on this machine."""
@@ -314,10 +330,10 @@ class Stopping:
         self._words.close()
 
 
-def tail(path: Path) -> bytes:
-    """The lines at the end of a file, as many as are read of a log."""
+def tail(path: Path, start: int = 0) -> bytes:
+    """The lines at the end of a file, not before byte ``start``, and as many as are read of a log."""
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - MOST_LOG - 1))
+        file.seek(max(start, path.stat().st_size - MOST_LOG - 1))
         return _whole_lines(file.read())
 
 

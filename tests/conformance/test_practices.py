@@ -88,6 +88,8 @@ def test_ours_is_green(tmp_path: Path, object_store: str) -> None:
     # A worker that is killed leaves its metrics' files behind; here they go with the folder.
     second = {"WEB_CONCURRENCY": "2", "PROMETHEUS_MULTIPROC_DIR": "{folder}/metrics"}
     with scene(tmp_path, object_store, second=second) as ours:
+        with ours.fleet.log("1").open("a") as log:
+            log.write("a plain line of an earlier life\n")
         run = ours.conform()
     print(run.table)
     assert run.rows("broken") == set(), run.table

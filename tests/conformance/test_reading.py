@@ -16,9 +16,9 @@ from conformance.target import Commands, Instance, Limits, Paths, Target, ask
 from tests.support.prometheus import prometheus
 
 
-def target(instance: Instance, **commands: str) -> Target:
+def target(*instances: Instance, **commands: str) -> Target:
     paths = Paths("/", None, None, None, None, None, None, None)
-    return Target([instance], paths, Commands(**commands), Limits(1, 1, 1, 1))
+    return Target(list(instances), paths, Commands(**commands), Limits(1, 1, 1, 1))
 
 
 def test_many_folders_with_long_names_are_told(tmp_path: Path) -> None:
@@ -75,6 +75,23 @@ def test_the_end_of_a_long_log_is_read_in_whole_lines(tmp_path: Path, monkeypatc
     assert target(told, log=f"cat {shlex.quote(str(log))}").log(told) == b"the last\n"
     log.write_bytes(b"all of it\n")
     assert target(named).log(named) == b"all of it\n"
+
+
+def test_the_log_of_the_run_begins_with_it(tmp_path: Path) -> None:
+    """Lines of an earlier life say nothing of the service that runs now; neither does half of a line."""
+    log = tmp_path / "log"
+    named = Instance(1, "http://localhost", "", log=str(log))
+    told = Instance(2, "http://localhost", "")
+    both = target(named, told, log=f"cat {shlex.quote(str(log))}")
+    for earlier in (b"", b"plain text\n" * 1000, b"plain text\nhal"):
+        log.write_bytes(earlier)
+        both.mark_logs()
+        with log.open("ab") as file:
+            file.write(b"f a line\nplain text\n")
+        begun = earlier.rpartition(b"\n")[2]
+        assert [both.log_of_the_run(each) for each in (named, told)] == [begun + b"f a line\nplain text\n"] * 2
+    log.write_bytes(b"another log, as of another pod\n")
+    assert both.log_of_the_run(told) == b"another log, as of another pod\n"
 
 
 def test_an_instance_that_was_found_a_moment_ago_is_waited_for(tmp_path: Path) -> None:
