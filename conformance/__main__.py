@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given_up = target.hidden(str(error))
     results = report.in_order(found)
     progress.clear()
-    print(report.table(results))
+    print(report.table(results, details=options.details))
     if given_up:
         print(f"the run was given up, and the table ends early: {given_up}", file=sys.stderr)
         return 2
@@ -150,6 +150,12 @@ def _parser() -> argparse.ArgumentParser:
         outage=("10", "how long the store is stopped"),
     )
     output = parser.add_argument_group("output")
+    output.add_argument(
+        "--details",
+        action="store_true",
+        default=bool(os.environ.get("DETAILS")),
+        help="show every check, not one line a row",
+    )
     output.add_argument("--json", type=Path, metavar="FILE", default=_path("JSON"), help="write the results as JSON")
     output.add_argument("--junit", type=Path, metavar="FILE", default=_path("JUNIT"), help="write them as JUnit XML")
     output.add_argument("--quiet", action="store_true", help="say nothing while it runs")

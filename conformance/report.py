@@ -1,5 +1,6 @@
 """What came of the checks: a table for people, JUnit and JSON for machines."""
 
+import itertools
 import json
 import re
 import textwrap
@@ -12,7 +13,7 @@ from conformance.check import Result
 from conformance.rows import ROWS
 
 WIDTH = 110
-_MARKS = {"ok": "ok", "broken": "BROKEN", "not run": "not run"}
+WORDS = {"broken": "BROKEN", "ok": "ok", "not run": "not run"}  # of a row's checks the first says what the row is
 
 
 def in_order(results: Iterable[Result]) -> list[Result]:
@@ -21,21 +22,43 @@ def in_order(results: Iterable[Result]) -> list[Result]:
     return sorted(results, key=lambda result: rows.index(result.row))
 
 
-def table(results: list[Result]) -> str:
-    """For people. What the service said is made printable: a terminal is no place for its bytes."""
+def table(results: list[Result], *, details: bool) -> str:
+    """For people: one line a row, and below it what is broken; with ``details`` every check.
+
+    What the service said is made printable: a terminal is no place for its bytes.
+    """
     lines: list[str] = []
-    row = ""
-    for result in results:
-        if result.row != row:
-            row = result.row
-            lines += ["", f"{row}  {ROWS[row]}"]
-        lines.append(_indented(f"  {_MARKS[result.status]:8} ", result.proves))
-        lines.append(_indented("            saw: " if result.status != "not run" else "            ", result.saw))
-        if result.do:
-            lines.append(_indented("            do:  ", result.do))
+    for row, group in itertools.groupby(results, lambda result: result.row):
+        found = list(group)
+        lines += [f"{row}  {ROWS[row]}"] if details else [_line(row, found)]
+        for result in found:
+            if details or result.status == "broken":
+                lines += _account(result)
+        lines += [""] if details else []
+    if not details:
+        lines.append("")
+    return "\n".join([*lines, _counted(results)])
+
+
+def _line(row: str, results: list[Result]) -> str:
+    """The worst that was seen. A row whose checks differ says how; one that was not run, what its first check lacks."""
+    statuses = {result.status for result in results}
+    worst = next(status for status in WORDS if status in statuses)
+    more = f" ({_counted(results)})" if len(statuses) > 1 else f": {results[0].saw}" if worst == "not run" else ""
+    return _indented(f"{WORDS[worst]:8} {row:8} ", ROWS[row] + more)
+
+
+def _account(result: Result) -> list[str]:
+    """A check: what it proves, what it saw or lacks, and what to do."""
+    saw = "saw: " if result.status != "not run" else ""
+    lines = [(f"  {WORDS[result.status]:8} ", result.proves), (" " * 12 + saw, result.saw)]
+    lines += [(" " * 12 + "do:  ", result.do)] if result.do else []
+    return [_indented(head, text) for head, text in lines]
+
+
+def _counted(results: list[Result]) -> str:
     counts = Counter(result.status for result in results)
-    total = f"{counts['ok']} passed, {counts['broken']} failed, {counts['not run']} skipped"
-    return "\n".join([*lines[1:], "", total])
+    return f"{counts['ok']} ok, {counts['broken']} BROKEN, {counts['not run']} not run"
 
 
 def write_json(results: list[Result], path: Path) -> None:

@@ -58,7 +58,7 @@ class Scene:
     def conform(self, *more: str) -> Run:
         """Run the suite as a user does."""
         report = self.fleet.folder / "report.json"
-        command = [sys.executable, "-m", "conformance", *self.options, "--json", str(report), *more]
+        command = [sys.executable, "-m", "conformance", "--details", *self.options, "--json", str(report), *more]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=170)
         if done.returncode == 2:
             raise AssertionError(done.stderr)

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from conformance import report
 from conformance.__main__ import load_rows
-from conformance.check import ALL
+from conformance.check import ALL, Result
 from conformance.rows import BESIDE, NEEDS_A_CLUSTER, ROWS
 from tests.conformance.scene import PASSWORD, Scene, can_isolate, scene
 from tests.conformance.twins import TWINS, Twin
@@ -175,16 +176,46 @@ def test_a_service_that_is_not_ours_gets_a_table_to_work_from(tmp_path: Path) ->
     assert "--ready-path" in not_run["5b.readiness_can_fail"]
 
 
+def test_the_table_has_one_line_a_row_and_details_where_they_are_asked_for() -> None:
+    """The words of the table and of the total are the same, and what is broken is always told."""
+    results = [
+        Result("2a", "2a.one", "One thing.", "ok", "one"),
+        Result("2a", "2a.other", "Another thing.", "not run", "give --other"),
+        Result("2b", "2b.bad", "A third.", "broken", "the sky", do="mend it"),
+        Result("2b", "2b.good", "A fourth.", "ok", "four"),
+        Result("7", "7.none", "A fifth.", "not run", "give --fifth"),
+    ]
+    assert report.table(results, details=False).splitlines() == [
+        f"ok       2a       {ROWS['2a']} (1 ok, 0 BROKEN, 1 not run)",
+        f"BROKEN   2b       {ROWS['2b']} (1 ok, 1 BROKEN, 0 not run)",
+        "  BROKEN   A third.",
+        "            saw: the sky",
+        "            do:  mend it",
+        f"not run  7        {ROWS['7']}: give --fifth",
+        "",
+        "2 ok, 1 BROKEN, 2 not run",
+    ]
+    details = report.table(results, details=True)
+    for words in (
+        "  ok       One thing.",
+        "saw: one",
+        "  not run  Another thing.",
+        "give --other",
+        "1 BROKEN, 2 not run",
+    ):
+        assert words in details
+
+
 def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> None:
     def conform(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "conformance", *options]
+        command = [sys.executable, "-m", "conformance", "--details", *options]
         return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
 
     with running_service(tmp_path, module="service", COOKIE_SECURE="true") as service:
         with Visitor(service.app_url) as visitor:
             visitor.get("/")  # counted, but no visit
-        report = tmp_path / "junit.xml"
-        done = conform("--base-url", service.app_url, "--ops-url", service.ops_url, "--junit", str(report))
+        junit = tmp_path / "junit.xml"
+        done = conform("--base-url", service.app_url, "--ops-url", service.ops_url, "--junit", str(junit))
         nothing = conform("--base-url", service.app_url, "--only", "7")
         routes = ("--visits-path", "/visit", "--files-path", "/uploads", "--session-path", "/")
         wrong = conform("--base-url", service.app_url, "--ops-url", service.ops_url, *routes)
@@ -196,13 +227,13 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
     for words in ("POST /visit gets 404: give --visits-path", "PUT / gets 405: give --session-path"):
         assert words in wrong.stdout
     assert "give --log or --log-command" in done.stdout
-    suite = ET.parse(report).getroot()
+    suite = ET.parse(junit).getroot()
     assert suite.get("failures") == "0"
     assert int(suite.get("skipped") or 0) == len(suite.findall("testcase/skipped")) > 10
     assert failed.returncode == 2, failed.stdout
     assert re.search("given up.*exit code 127: no-such-engine stop: .*not found", failed.stderr)
-    assert "ok       Liveness responds with 200" in failed.stdout, "what was found before is told"
-    assert "BROKEN" not in failed.stdout
+    assert "ok       Liveness answers 200" in failed.stdout, "what was found before is told"
+    assert "0 BROKEN" in failed.stdout
     for options, words in (
         ((), "give --base-url"),
         (("--base-url", "http://localhost", "--json", "/nowhere/report"), "there is no folder /nowhere"),

@@ -18,7 +18,7 @@ PATIENCE = 900  # seconds for the whole suite: it stops, kills and starts pods m
 
 def conform(options: list[str], report: Path, *more: str) -> Run:
     """Run the suite as a user does."""
-    command = [sys.executable, "-m", "conformance", *options, "--json", str(report), *more]
+    command = [sys.executable, "-m", "conformance", "--details", *options, "--json", str(report), *more]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=PATIENCE)
     if done.returncode == 2:
         raise AssertionError(done.stderr)
