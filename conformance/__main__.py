@@ -16,7 +16,7 @@ import conformance
 from conformance import report
 from conformance.check import Result, run_checks
 from conformance.http import Call
-from conformance.options import build_parser
+from conformance.options import build_parser, read_options
 from conformance.rows import ROWS
 from conformance.target import Beside, CommandFailed, Commands, Instance, Limits, Paths, Target, unreachable
 
@@ -24,8 +24,8 @@ from conformance.target import Beside, CommandFailed, Commands, Instance, Limits
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the options ask for. The exit code."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
     try:
+        options = read_options(parser, arguments)
         target = _target(options)
         only = _only(options.only)
         _reach(target)
@@ -110,10 +110,10 @@ def _target(options: argparse.Namespace) -> Target:
             prometheus=options.prometheus_command,
         ),
         Limits(
-            notice=float(options.notice),
-            grace=float(options.grace),
-            start=float(options.start_seconds),
-            outage=float(options.outage),
+            notice=options.notice,
+            grace=options.grace,
+            start=options.start_seconds,
+            outage=options.outage,
         ),
         tuple(secrets),
         tuple(_list(options.writable)),

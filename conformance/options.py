@@ -1,15 +1,34 @@
-"""The options of ``python -m conformance``, and their places in the environment."""
+"""The options of ``python -m conformance``: from the command line, the environment, or a file of the service's own."""
 
 import argparse
+import difflib
 import os
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+OWN_FILE, SHARED_FILE = Path("conformance.toml"), Path("pyproject.toml")
+LISTS = (
+    "base_url",
+    "ops_url",
+    "only",
+    "log",
+    "pid",
+    "secret_file",
+    "writable",
+)  # with commas; in the file as lists too
+KINDS = {bool: ((bool,), "true or false"), float: ((int, float), "a number")}  # of TOML, by the default's; else strings
 
 EPILOG = """
 Every option may be given in the environment too, as make does: BASE_URL for --base-url, STOP_COMMAND for
---stop-command. In commands {instance} stands for the number of the instance, from 1, in the order of --base-url. An
-empty path says that the service has no such thing.
+--stop-command. And in a file, conformance.toml in the current folder or [tool.conformance] of pyproject.toml there:
+base_url = "http://localhost:8080". The command line wins over the environment, and that over the file.
 
-What a check lacks is said in its place in the table: "not run" is never "passed".
+In commands {instance} stands for the number of the instance, from 1, in the order of --base-url. An empty path says
+that the service has no such thing.
+
+What a check lacks is said in its place in the table: "not run" is never "ok".
 
   python -m conformance --base-url http://localhost:8080 --ops-url http://localhost:9090
   python -m conformance --base-url http://localhost:8081,http://localhost:8082 \\
@@ -29,12 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def group(title: str, **options: tuple[str, str]) -> None:
+    def group(title: str, kind: type = str, **options: tuple[str, str]) -> None:
         inner = parser.add_argument_group(title)
         for name, (default, meaning) in options.items():
             shown = f"{meaning} [{default}]" if default else meaning
-            flag = f"--{name.replace('_', '-')}"
-            inner.add_argument(flag, default=os.environ.get(name.upper(), default), help=shown, metavar="…")
+            value = os.environ.get(name.upper(), default)
+            inner.add_argument(_flag(name), type=kind, default=value, help=shown, metavar="…")
 
     group(
         "the service",
@@ -83,23 +102,79 @@ def build_parser() -> argparse.ArgumentParser:
     )
     group(
         "patience, in seconds",
+        float,
         notice=("3", "how long the platform may still send requests after a stop; less than the service's delay"),
         grace=("40", "how long it may take to end"),
         start_seconds=("60", "how long it may take to start"),
         outage=("10", "how long the store is stopped"),
     )
+    group("the file", config=("", f"where these options stand, if not in {OWN_FILE} or {SHARED_FILE}"))
     output = parser.add_argument_group("output")
-    output.add_argument(
-        "--details",
-        action="store_true",
-        default=bool(os.environ.get("DETAILS")),
-        help="show every check, not one line a row",
-    )
-    output.add_argument("--json", type=Path, metavar="FILE", default=_path("JSON"), help="write the results as JSON")
-    output.add_argument("--junit", type=Path, metavar="FILE", default=_path("JUNIT"), help="write them as JUnit XML")
-    output.add_argument("--quiet", action="store_true", help="say nothing while it runs")
+    for name, meaning in (("json", "write the results as JSON"), ("junit", "write them as JUnit XML")):
+        default = os.environ.get(name.upper()) or None
+        output.add_argument(_flag(name), type=Path, default=default, help=meaning, metavar="FILE")
+    for name, meaning in (("details", "show every check, not one line a row"), ("quiet", "say nothing while it runs")):
+        is_set = os.environ.get(name.upper(), "0") not in ("", "0")
+        output.add_argument(_flag(name), action="store_true", default=is_set, help=meaning)
     return parser
 
 
-def _path(name: str) -> Path | None:
-    return Path(os.environ[name]) if os.environ.get(name) else None
+def read_options(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line says, else the environment, else the file, else the default.
+
+    ValueError or OSError where the file can't be right; each names what is wrong. The parser exits by itself.
+    """
+    config = parser.parse_args(arguments).config
+    known = vars(parser.parse_args([]))
+    found = _in_file(known, *_table(config))
+    parser.set_defaults(**{name: value for name, value in found.items() if name.upper() not in os.environ})
+    return parser.parse_args(arguments)
+
+
+def _table(config: str) -> tuple[Path, dict[str, Any]]:
+    """The file, and the options in it as they stand there."""
+    if config:
+        path = Path(config)
+        table = _shared_table(path) if path.name == SHARED_FILE.name else _toml(path)
+        if table is None:
+            raise ValueError(f"{path}: there is no [tool.conformance]")
+        return path, table
+    own = _toml(OWN_FILE) if OWN_FILE.exists() else None
+    shared = _shared_table(SHARED_FILE) if SHARED_FILE.exists() else None
+    if own is not None and shared is not None:
+        raise ValueError(f"options stand in {OWN_FILE} and in {SHARED_FILE}: keep one of them, or name it in --config")
+    return (SHARED_FILE, shared) if shared is not None else (OWN_FILE, own or {})
+
+
+def _shared_table(path: Path) -> dict[str, Any] | None:
+    table = _toml(path).get("tool", {}).get("conformance")
+    if table is not None and not isinstance(table, dict):
+        raise ValueError(f"{path}: tool.conformance is not a table")
+    return table
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _in_file(known: dict[str, Any], path: Path, table: dict[str, Any]) -> dict[str, Any]:
+    """The options of the file in the form in which the environment has them; ``known`` has the defaults."""
+    found = {}
+    for name, value in table.items():
+        if name not in known or name == "config":
+            close = difflib.get_close_matches(name, known, 1)
+            raise ValueError(f"{path}: there is no option {name!r}" + (f"; is it {close[0]!r}?" if close else ""))
+        if name in LISTS and isinstance(value, list) and all(isinstance(part, str) for part in value):
+            value = ",".join(value)  # noqa: PLW2901 -- from here on the two forms are one
+        types, must_be = KINDS.get(type(known[name]), ((str,), "a string"))
+        if type(value) not in types:
+            raise ValueError(f"{path}: {name!r} must be {must_be}{' or a list of strings' if name in LISTS else ''}")
+        found[name] = value
+    return found
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

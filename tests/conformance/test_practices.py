@@ -241,7 +241,7 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
         (("--base-url", "http://localhost", "--only", "9z"), "there is no row '9z'"),
         (("--base-url", "http://localhost", "--log", "/nowhere"), "there is no file /nowhere"),
         (("--base-url", "http://localhost", "--files-path", "files"), "does not begin with /"),
-        (("--base-url", "http://localhost", "--notice", "soon"), "could not convert"),
+        (("--base-url", "http://localhost", "--notice", "soon"), "invalid float value: 'soon'"),
         (("--base-url", "http://localhost:99999"), "is no address"),
         (("--base-url", "http://localhost", "--stop", "true"), "unrecognized arguments"),
         (
