@@ -1,20 +1,20 @@
 """``python -m conformance``: prove the practices on a running service.
 
-Exit codes: 0 nothing is broken, 1 something is, 2 wrong use (a command of the options failed, nobody takes a
-connection, or nothing could be run), 130 interrupted.
+Exit codes: 0 nothing is broken, 1 something is, or was required and not run, 2 wrong use (a command of the options
+failed, nobody takes a connection, or nothing could be run), 130 interrupted.
 """
 
 import argparse
 import importlib
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import conformance
 from conformance import report
-from conformance.check import Result, run_checks
+from conformance.check import ALL, Result, demand, run_checks
 from conformance.http import Call
 from conformance.options import build_parser, read_options
 from conformance.rows import ROWS
@@ -23,16 +23,17 @@ from conformance.target import Beside, CommandFailed, Commands, Instance, Limits
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the options ask for. The exit code."""
+    load_rows()
     parser = build_parser()
     try:
         options = read_options(parser, arguments)
         target = _target(options)
-        only = _only(options.only)
+        only = _known("--only", "row", options.only, ROWS)
+        required = _known("--require", "row or check", options.require, [*ROWS, *(check.name for check in ALL)])
         _reach(target)
     except (ValueError, OSError) as error:
         parser.error(str(error))
     target.progress = progress = Progress(shown=not options.quiet)
-    load_rows()
     found: list[Result] = []
     given_up = ""
     try:
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except CommandFailed as error:
         given_up = target.hidden(str(error))
-    results = report.in_order(found)
+    results, missing = demand(report.in_order(found), required)
     progress.clear()
     print(report.table(results, details=options.details))
     if given_up:
@@ -52,11 +53,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report.write_json(results, options.json)
     if options.junit:
         report.write_junit(results, options.junit)
+    for sentence in missing:
+        print(sentence, file=sys.stderr)
     statuses = {result.status for result in results}
     if statuses == {"not run"}:
         print("nothing was run, so nothing is proved", file=sys.stderr)
         return 2
-    return 1 if "broken" in statuses else 0
+    return 1 if "broken" in statuses or missing else 0
 
 
 def load_rows() -> None:
@@ -172,12 +175,13 @@ def _ledger(path: str) -> str:
     return path
 
 
-def _only(text: str) -> list[str]:
-    rows = _list(text)
-    unknown = [row for row in rows if row not in ROWS]
-    if unknown:
-        raise ValueError(f"--only: there is no row {unknown[0]!r}; there are {', '.join(ROWS)}")
-    return rows
+def _known(flag: str, kind: str, text: str, known: Iterable[str]) -> list[str]:
+    """The names in the list. ValueError where one is not known."""
+    names = _list(text)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{flag}: there is no {kind} {name!r}; the rows are {', '.join(ROWS)}")
+    return names
 
 
 def _list(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Literal
 
@@ -53,7 +53,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a check."""
+    """What came of a check. ``missing``: it was required, and not run."""
 
     row: str
     name: str
@@ -62,6 +62,7 @@ class Result:
     saw: str
     do: str = ""
     seconds: float = 0.0
+    missing: bool = False
 
 
 ALL: list[Check] = []
@@ -91,6 +92,21 @@ def run_checks(target: Target, only: Iterable[str], progress: Callable[[str], No
     for each in chosen:
         progress(f"{each.row} {each.proves}")
         yield _run(each, target)
+
+
+def demand(results: list[Result], required: Iterable[str]) -> tuple[list[Result], list[str]]:
+    """Hold the results against the rows and checks that were required: the results, and a sentence for each not run.
+
+    What was not chosen has no result, and is not missed.
+    """
+    sentences = []
+    for name in required:
+        of_it = [result for result in results if name in (result.row, result.name)]
+        if of_it and all(result.status == "not run" for result in of_it):
+            lacks = "; ".join(dict.fromkeys(reason for result in of_it for reason in result.saw.split("; ")))
+            sentences.append(f"{name} is required, but was not run: {lacks}")
+            results = [replace(result, missing=True) if result in of_it else result for result in results]
+    return results, sentences
 
 
 def _demand(each: Check, target: Target) -> Check:

@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         base_url=("", "where visitors find it; several instances with commas"),
         ops_url=("", "where the platform finds health and metrics, in the same order; the base URL where not given"),
         only=("", "only these rows, with commas: 1a,2b,session"),
+        require=("", "of these, rows that may not be 'not run', or single checks: 1a,2b.sessions_survive"),
     )
     group(
         "its routes",

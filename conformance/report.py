@@ -72,6 +72,7 @@ def write_json(results: list[Result], path: Path) -> None:
             "status": r.status,
             "saw": r.saw,
             "do": r.do,
+            "missing": r.missing,
             "seconds": round(r.seconds, 3),
         }
         for r in results
@@ -80,23 +81,24 @@ def write_json(results: list[Result], path: Path) -> None:
 
 
 def write_junit(results: list[Result], path: Path) -> None:
-    """One test case a check, its class the row."""
-    counts = Counter(result.status for result in results)
+    """One test case a check, its class the row. What was required and not run has failed."""
+    failed = [result for result in results if result.status == "broken" or result.missing]
+    skipped = [result for result in results if result.status == "not run" and not result.missing]
     suite = ET.Element(
         "testsuite",
         name="practices",
         tests=str(len(results)),
-        failures=str(counts["broken"]),
-        skipped=str(counts["not run"]),
+        failures=str(len(failed)),
+        skipped=str(len(skipped)),
         errors="0",
     )
     for result in results:
         case = ET.SubElement(suite, "testcase", classname=f"practices.{result.row}", name=result.name)
         case.set("time", f"{result.seconds:.3f}")
-        if result.status == "broken":
+        if result in failed:
             failure = ET.SubElement(case, "failure", message=_printable(result.saw))
             failure.text = _printable(f"{result.proves} {result.do}")
-        elif result.status == "not run":
+        elif result in skipped:
             ET.SubElement(case, "skipped", message=_printable(result.saw))
     ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 

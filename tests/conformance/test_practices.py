@@ -219,6 +219,18 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
         nothing = conform("--base-url", service.app_url, "--only", "7")
         routes = ("--visits-path", "/visit", "--files-path", "/uploads", "--session-path", "/")
         wrong = conform("--base-url", service.app_url, "--ops-url", service.ops_url, *routes)
+        required = conform(
+            *(
+                "--base-url",
+                service.app_url,
+                "--ops-url",
+                service.ops_url,
+                *routes,
+                "--junit",
+                str(tmp_path / "required"),
+            ),
+            *("--only", "5a,session", "--require", "2b,5a,session,5a.it_recovers"),
+        )
         commands = ("--stop-command", "no-such-engine stop", "--start-command", "true", "--notice", "1")
         failed = conform("--base-url", service.app_url, "--ops-url", service.ops_url, "--only", "5a,stop", *commands)
     assert done.returncode == 0, done.stdout
@@ -226,6 +238,20 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
     assert wrong.returncode == 0, wrong.stdout  # a route that is not there is no broken practice
     for words in ("POST /visit gets 404: give --visits-path", "PUT / gets 405: give --session-path"):
         assert words in wrong.stdout
+    assert (required.returncode, "0 BROKEN" in required.stdout) == (1, True), required.stderr
+    told = [line for line in required.stderr.splitlines() if not line.startswith("…")]
+    assert told == [
+        (
+            "session is required, but was not run: POST /visit is answered 404: give --visits-path; "
+            "PUT / is answered 405: give --session-path"
+        ),
+        (
+            "5a.it_recovers is required, but was not run: give --store-stop-command and --store-start-command; "
+            "POST /visit is answered 404: give --visits-path"
+        ),
+    ], "and 2b was left out by --only"
+    failures = ET.parse(tmp_path / "required").getroot().findall("testcase/failure/..")
+    assert {case.get("name", "").partition(".")[0] for case in failures} == {"session", "5a"}
     assert "give --log or --log-command" in done.stdout
     suite = ET.parse(junit).getroot()
     assert suite.get("failures") == "0"
@@ -239,6 +265,7 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
         (("--base-url", "http://localhost", "--json", "/nowhere/report"), "there is no folder /nowhere"),
         (("--base-url", "localhost:80"), "is no address"),
         (("--base-url", "http://localhost", "--only", "9z"), "there is no row '9z'"),
+        (("--base-url", "http://localhost", "--require", "9z"), "--require: there is no row or check '9z'"),
         (("--base-url", "http://localhost", "--log", "/nowhere"), "there is no file /nowhere"),
         (("--base-url", "http://localhost", "--files-path", "files"), "does not begin with /"),
         (("--base-url", "http://localhost", "--notice", "soon"), "invalid float value: 'soon'"),
