@@ -101,6 +101,7 @@ def _target(options: argparse.Namespace) -> Target:
         instances,
         _paths(options),
         Commands(
+            setup=options.setup_command,
             stop=options.stop_command,
             kill=options.kill_command,
             start=options.start_command,
@@ -153,9 +154,14 @@ def _paths(options: argparse.Namespace) -> Paths:
             raise ValueError(f"--{name.replace('_', '-')}: {value!r} does not begin with /")
         return value or None
 
+    def calls(name: str, method: str) -> list[Call]:
+        try:
+            return [Call.parse(line, method) for line in str(getattr(options, name)).splitlines() if line.strip()]
+        except ValueError as error:
+            raise ValueError(f"--{name.replace('_', '-')}: {error}") from None
+
     def call(name: str, method: str) -> Call | None:
-        value = str(getattr(options, name)).strip()
-        return Call.parse(value, method) if value else None
+        return next(iter(calls(name, method)), None)
 
     return Paths(
         home=path("home_path") or "/",
@@ -166,6 +172,7 @@ def _paths(options: argparse.Namespace) -> Paths:
         sign_in=call("session_path", "PUT"),
         files=path("files_path"),
         failing=path("failing_path"),
+        setup=tuple(calls("setup", "POST")),
     )
 
 

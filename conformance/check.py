@@ -84,6 +84,7 @@ def run_checks(target: Target, only: Iterable[str], progress: Callable[[str], No
     """Run the checks of these rows (all where there are none), and yield what came of each, in the order of running."""
     rows = set(only) or set(ROWS)
     chosen = [each for each in sorted(ALL, key=lambda c: c.stage) if each.row in rows]
+    target.set_up()
     needs = {need for each in chosen for need in each.needs}
     if "log" in needs and not target.lacks("log"):
         target.mark_logs()

@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any
 
 OWN_FILE, SHARED_FILE = Path("conformance.toml"), Path("pyproject.toml")
-LISTS = (
-    "base_url",
-    "ops_url",
-    "only",
-    "log",
-    "pid",
-    "secret_file",
-    "writable",
-)  # with commas; in the file as lists too
+# In the file they may be lists; elsewhere this is between their parts.
+LISTS = dict.fromkeys(("base_url", "ops_url", "only", "require", "log", "pid", "secret_file", "writable"), ",")
+LISTS["setup"] = "\n"
 KINDS = {bool: ((bool,), "true or false"), float: ((int, float), "a number")}  # of TOML, by the default's; else strings
 
 EPILOG = """
@@ -61,6 +55,11 @@ def build_parser() -> argparse.ArgumentParser:
         ops_url=("", "where the platform finds health and metrics, in the same order; the base URL where not given"),
         only=("", "only these rows, with commas: 1a,2b,session"),
         require=("", "of these, rows that may not be 'not run', or single checks: 1a,2b.sessions_survive"),
+    )
+    group(
+        "before all else; where it fails the run ends",
+        setup_command=("", "a command: create a tenant"),
+        setup=("", "requests, one a line: 'POST /login user=Ada'; its cookies go with every file"),
     )
     group(
         "its routes",
@@ -169,7 +168,7 @@ def _in_file(known: dict[str, Any], path: Path, table: dict[str, Any]) -> dict[s
             close = difflib.get_close_matches(name, known, 1)
             raise ValueError(f"{path}: there is no option {name!r}" + (f"; is it {close[0]!r}?" if close else ""))
         if name in LISTS and isinstance(value, list) and all(isinstance(part, str) for part in value):
-            value = ",".join(value)  # noqa: PLW2901 -- from here on the two forms are one
+            value = LISTS[name].join(value)  # noqa: PLW2901 -- from here on the two forms are one
         types, must_be = KINDS.get(type(known[name]), ((str,), "a string"))
         if type(value) not in types:
             raise ValueError(f"{path}: {name!r} must be {must_be}{' or a list of strings' if name in LISTS else ''}")

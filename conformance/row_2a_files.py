@@ -11,7 +11,7 @@ DO = "keep files in object storage (or on a disk that all instances share), not 
 @check("2a", "A file that was uploaded through one instance is read through another.", needs=("two instances", "files"))
 def files_are_shared(target: Target) -> str:
     first, second = target.instances[0].base, target.instances[1].base
-    with Client(first) as client:
+    with target.visitor() as client:
         _visitor_is_known(target, client)
         upload(target, client.at(first), "shared.txt")
         wrong = read_back(target, client.at(second), "shared.txt")
@@ -22,7 +22,7 @@ def files_are_shared(target: Target) -> str:
 
 @check("2a", "A file outlives the instance that took it.", needs=("kill", "files"), stage=Stage.KILL)
 def files_survive(target: Target) -> str:
-    with Client(target.instances[0].base) as client:
+    with target.visitor() as client:
         _visitor_is_known(target, client)
     found = target.trial(kills)
     for via, wrong in found.files:
@@ -35,6 +35,7 @@ def _visitor_is_known(target: Target, client: Client) -> None:
     """Files belong to visitors. Where the second instance does not know the visitor, nothing is proved about files."""
     if target.paths.visits is None:
         return
-    for number, instance in enumerate(target.instances[:2], 1):
-        if target.visit(client.at(instance.base)) != number:
+    first = target.visit(client)
+    for instance in target.instances[1:2]:
+        if target.visit(client.at(instance.base)) != first + 1:
             raise NotRun("the instances don't share sessions, so a visitor's files can't be asked for; mend 2b first")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from conformance.http import Call, Client, NoResponse, Response, describe, number_in
+from conformance.http import SECONDS, Answer, Call, Client, NoAnswer, describe, number_in
 
 T = TypeVar("T")
 
@@ -55,12 +55,14 @@ class Paths:
     sign_in: Call | None
     files: str | None
     failing: str | None
+    setup: tuple[Call, ...] = ()
 
 
 @dataclass(frozen=True)
 class Commands:
     """What a shell runs; "" where there is none."""
 
+    setup: str = ""
     stop: str = ""
     kill: str = ""
     start: str = ""
@@ -110,6 +112,7 @@ class Target:
     visits_field: str = "visits"
     beside: Beside = field(default_factory=Beside)
     progress: Callable[[str], None] = lambda _: None
+    cookies: dict[str, str] = field(default_factory=dict)  # of whom the setup signed in
     _refused: dict[str, str] = field(default_factory=dict)
     _trials: dict[Callable[..., object], Any] = field(default_factory=dict)
     _marks: dict[int, tuple[int, bytes]] = field(default_factory=dict)
@@ -151,6 +154,28 @@ class Target:
             text = text.replace(secret, "[secret]")
         return text
 
+    def set_up(self) -> None:
+        """What comes before all else. CommandFailed where it does not succeed."""
+        if self.commands.setup:
+            self.run(self.commands.setup)
+        with self.visitor() as client:
+            for call in self.paths.setup:
+                try:
+                    answer = client.call(call)
+                except NoAnswer as error:
+                    raise CommandFailed(f"--setup: {error}") from None
+                if answer.status >= 400:
+                    raise CommandFailed(
+                        f"--setup: {call.method} {call.path} is answered {answer.status} {answer.text[:80]!r}"
+                    )
+            self.cookies = client.cookies
+
+    def visitor(self, *, seconds: float = SECONDS) -> Client:
+        """Whoever the setup signed in, at the first instance; a new visitor where it signed in nobody."""
+        client = Client(self.instances[0].base, seconds=seconds)
+        client.cookies |= self.cookies
+        return client
+
     def survey(self) -> None:
         """Ask once for the routes that an option or a default names. One that refuses what is asked of it is left out.
 
@@ -168,6 +193,8 @@ class Target:
             for name, (need, call) in calls.items():
                 if call is None:
                     continue
+                if name == "files":  # not before: signing in ends the session that the setup has begun
+                    client.cookies |= self.cookies
                 try:
                     status = client.call(call).status
                 except NoResponse:

@@ -51,7 +51,7 @@ def kills(target: Target) -> Kills:
     """Kill every instance in turn, as one visitor who counts visits and keeps a file."""
     found = Kills()
     name = "kept-through-kills.txt"
-    with Client(target.instances[0].base) as client:
+    with target.visitor() as client:
         count = target.visit(client) if target.paths.visits else 0
         if target.paths.files:
             upload(target, client, name)
@@ -218,7 +218,7 @@ def stop(target: Target) -> Stop:
 
     def slow_upload() -> None:
         found.upload = "it never began"
-        with Client(instance.base, seconds=notice + target.limits.grace + 10) as client:
+        with target.visitor(seconds=notice + target.limits.grace + 10) as client:
             try:
                 length = {"Content-Length": str(len(FILE)), "Content-Type": "text/plain"}
                 status = client.ask("PUT", file_path(target, "in-flight.txt"), halves(), length).status
