@@ -6,6 +6,7 @@ failed, nobody takes a connection, or nothing could be run), 130 interrupted.
 
 import argparse
 import importlib
+import json
 import pkgutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -172,8 +173,21 @@ def _paths(options: argparse.Namespace) -> Paths:
         sign_in=call("session_path", "PUT"),
         files=path("files_path"),
         failing=path("failing_path"),
+        resource=_resource(call("resource_path", "POST")),
         setup=tuple(calls("setup", "POST")),
     )
+
+
+def _resource(call: Call | None) -> Call | None:
+    """ValueError where it can't make a document."""
+    if call is not None:
+        try:
+            document = json.loads(call.body)
+        except ValueError:
+            document = None
+        if call.method not in ("POST", "PUT") or not isinstance(document, dict):
+            raise ValueError("--resource-path: give POST or PUT, a path, and the document, a JSON object")
+    return call
 
 
 def _ledger(path: str) -> str:

@@ -88,7 +88,7 @@ def run_checks(target: Target, only: Iterable[str], progress: Callable[[str], No
     needs = {need for each in chosen for need in each.needs}
     if "log" in needs and not target.lacks("log"):
         target.mark_logs()
-    if {"visits", "sign-in", "files"} & needs:
+    if {"visits", "sign-in", "kept"} & needs:
         target.survey()
     for each in chosen:
         progress(f"{each.row} {each.proves}")

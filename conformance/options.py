@@ -59,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     group(
         "before all else; where it fails the run ends",
         setup_command=("", "a command: create a tenant"),
-        setup=("", "requests, one a line: 'POST /login user=Ada'; its cookies go with every file"),
+        setup=("", "requests, one a line: 'POST /login user=Ada'; its cookies go with what is stored"),
     )
     group(
         "its routes",
@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
         visits_field=("visits", "the number's name in the JSON answer; else the first number in it counts"),
         session_path=('PUT /api/session {"name": "Ada"}', "signs a visitor in"),
         files_path=("/api/files", "files are put and read below it"),
+        resource_path=("", """makes a JSON document: 'POST /notes {"text": "{unique}"}', or PUT /notes/{unique}"""),
         health_path=("/health", "liveness"),
         ready_path=("/ready", "readiness"),
         metrics_path=("/metrics", "metrics"),

@@ -18,17 +18,17 @@ def requests_are_served(target: Target) -> str:
     return f"{found.requests} requests from before the stop until {target.limits.notice:g} s after it, none failed"
 
 
-@check("stop", "A request in flight gets its response.", needs=("stop", "files"), stage=Stage.STOP)
+@check("stop", "A request in flight is answered.", needs=("stop", "kept"), stage=Stage.STOP)
 def requests_in_flight_finish(target: Target) -> str:
     found = target.trial(stop)
-    if found.upload:
-        do = "finish the requests that are there before the process ends"
-        raise Broken(f"an upload that had begun before the stop: {found.upload}", do)
-    if found.upload is None:
-        raise NotRun("no upload could be begun; see --files-path")
+    for what, wrong in found.in_flight.items():
+        if wrong:
+            do = "finish the requests that are there before the process ends"
+            raise Broken(f"a {what} that was being stored when the stop began: {wrong}", do)
     if not found.closed:
         raise NotRun("new connections were served to the end of half of --grace, so nothing was cut off yet")
-    return "an upload that began before the stop, and went on when no new connection was served, was answered"
+    what = " and ".join(found.in_flight)
+    return f"a {what} that was being stored when the stop began, and to the end after the last connection, was answered"
 
 
 @check("stop", "The process ends in time.", needs=("stop",), stage=Stage.STOP)

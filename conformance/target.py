@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from conformance.http import SECONDS, Answer, Call, Client, NoAnswer, describe, number_in
+from conformance.kept import Kept, a_document, a_file
 
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class Paths:
     sign_in: Call | None
     files: str | None
     failing: str | None
+    resource: Call | None = None
     setup: tuple[Call, ...] = ()
 
 
@@ -135,7 +137,10 @@ class Target:
             "metrics": (p.metrics is not None, "give --metrics-path"),
             "visits": (p.visits is not None, "give --visits-path, a route that counts a visitor's visits"),
             "sign-in": (p.sign_in is not None, "give --session-path, a route that signs a visitor in"),
-            "files": (p.files is not None, "give --files-path, below which files are kept"),
+            "kept": (
+                bool(p.files or p.resource),
+                "give --files-path, below which files are kept, or --resource-path, which makes a JSON document",
+            ),
             "failing": (p.failing is not None, "give --failing-path, a route of a test build that raises an exception"),
             "exporter": (bool(b.exporter), "give --exporter-url, where the application has an exporter beside it"),
             "ledger": (
@@ -176,33 +181,42 @@ class Target:
         client.cookies |= self.cookies
         return client
 
+    def kept(self, name: str) -> list[Kept]:
+        """A file of this name and a document, of those that the service keeps."""
+        files, resource = self.paths.files, self.paths.resource
+        return [*([a_file(files, name)] if files else ()), *([a_document(resource)] if resource else ())]
+
     def survey(self) -> None:
         """Ask once for the routes that an option or a default names. One that refuses what is asked of it is left out.
 
         So a wrong option is told as what is to be given, and not as a broken practice.
         """
-        p = self.paths
-        calls = {
-            "visits": ("visits", p.visits),
-            "sign_in": ("sign-in", p.sign_in),
-            "files": ("files", Call("PUT", f"{p.files.rstrip('/')}/conform.txt", b"asked once") if p.files else None),
-        }
-        options = {"visits": "--visits-path", "sign_in": "--session-path", "files": "--files-path"}
+        asked: list[tuple[str, str, str, Call | None, Callable[[Answer], str]]] = [
+            ("visits", "visits", "--visits-path", self.paths.visits, _refusal),
+            ("sign_in", "sign-in", "--session-path", self.paths.sign_in, _refusal),
+        ]
+        for each in self.kept("conform.txt"):
+            name, option = ("files", "--files-path") if each.what == "file" else ("resource", "--resource-path")
+            asked.append((name, "kept", option, each.call, each.refusal))
         left_out: dict[str, Any] = {}
         with Client(self.instances[0].base) as client:
-            for name, (need, call) in calls.items():
+            for name, need, option, call, refusal in asked:
                 if call is None:
                     continue
-                if name == "files":  # not before: signing in ends the session that the setup has begun
+                if need == "kept":  # not before: signing in ends the session that the setup has begun
                     client.cookies |= self.cookies
                 try:
-                    status = client.call(call).status
-                except NoResponse:
+                    answer = client.call(call)
+                except NoAnswer:
                     continue  # that is for the checks to say
-                if 400 <= status < 500 or status == 501:  # 501: the method is known nowhere
-                    self._refused[need] = f"{call.method} {call.path} gets {status}: give {options[name]}"
+                said = refusal(answer)
+                if said and (answer.status < 500 or answer.status == 501):  # 501: the method is known nowhere
+                    sign_in = ", or sign in by --setup" if answer.status in (401, 403) else ""
+                    self._refused[need] = f"{call.method} {call.path} {said}: give {option}{sign_in}"
                     left_out[name] = None
         self.paths = replace(self.paths, **left_out)
+        if self.paths.resource:  # then it needs no files
+            self._refused.pop("kept", None)
 
     def trial(self, run: "Callable[[Target], T]") -> T:
         """What a trial found out. It is run once; its exception comes again too."""
@@ -355,6 +369,10 @@ class Stopping:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         self._words.close()
+
+
+def _refusal(answer: Answer) -> str:
+    return f"is answered {answer.status}" if answer.status >= 400 else ""
 
 
 def tail(path: Path, start: int = 0) -> bytes:

@@ -5,34 +5,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from conformance.http import Client, NoResponse
+from conformance.http import Client, NoAnswer
+from conformance.kept import Kept
 from conformance.target import Background, Instance, Target, ask
 
 STEADY = 1.0  # seconds without a failure until it is back: each of its processes finds that out for itself
-FILE = b"a file that must survive " * 40
 RECOVERY = 30.0  # seconds that a service has to see that its store is back
-
-
-def upload(target: Target, client: Client, name: str) -> None:
-    """Keep FILE. NoResponse where it is refused."""
-    response = client.ask("PUT", file_path(target, name), FILE, {"Content-Type": "text/plain"})
-    if response.status not in (200, 201, 204):
-        raise NoResponse(f"PUT {client.base_url}{file_path(target, name)}: {response.status} {response.text[:80]!r}")
-
-
-def read_back(target: Target, client: Client, name: str) -> str:
-    """What came instead of FILE; "" where it is right."""
-    try:
-        response = client.get(file_path(target, name))
-    except NoResponse as error:
-        return str(error)
-    if response.status != 200:
-        return f"{response.status}"
-    return "" if response.body == FILE else "other bytes than were uploaded"
-
-
-def file_path(target: Target, name: str) -> str:
-    return f"{(target.paths.files or '').rstrip('/')}/{name}"
 
 
 # Every instance is killed in turn
@@ -40,21 +18,21 @@ def file_path(target: Target, name: str) -> str:
 
 @dataclass
 class Kills:
-    """``visits`` and ``files``: after each kill, through whom it was asked and what was wrong ("" where nothing)."""
+    """After each kill, of ``visits`` and what was ``kept``: through whom it was asked and what was wrong, or ""."""
 
     visits: list[tuple[str, str]] = field(default_factory=list)
-    files: list[tuple[str, str]] = field(default_factory=list)
-    unseen: int = 0  # kills after which the address never stopped responding
+    kept: list[tuple[str, str]] = field(default_factory=list)
+    unseen: int = 0  # kills after which the address never stopped to answer
 
 
 def kills(target: Target) -> Kills:
-    """Kill every instance in turn, as one visitor who counts visits and keeps a file."""
+    """Kill every instance in turn, as one visitor who counts visits and keeps something."""
     found = Kills()
-    name = "kept-through-kills.txt"
+    kept = target.kept("kept-through-kills.txt")
     with target.visitor() as client:
         count = target.visit(client) if target.paths.visits else 0
-        if target.paths.files:
-            upload(target, client, name)
+        for each in kept:
+            each.store(client)
         for instance in target.instances:
             target.progress(f"killing instance {instance.number}")
             found.unseen += not target.kill(instance)
@@ -66,8 +44,7 @@ def kills(target: Target) -> Kills:
             if target.paths.visits:
                 count += 1
                 found.visits.append((via, _visit(target, client, count)))
-            if target.paths.files:
-                found.files.append((via, read_back(target, client, name)))
+            found.kept += [(f"the {each.what} through {via}", each.read_back(client)) for each in kept]
             if other is not instance:
                 target.start(instance)
     return found
@@ -176,8 +153,8 @@ class Stop:
     failed: list[str] = field(default_factory=list)
     said_no: float | None = None
     said_yes: float = 0.0
-    closed: bool = False  # whether it took no more connections when the one in flight went on
-    upload: str | None = None  # what went wrong with the one in flight; "" nothing; None: there was none
+    closed: bool = False  # whether it took no more connections when those in flight went on
+    in_flight: dict[str, str] = field(default_factory=dict)  # what was being stored, and what went wrong, or ""
     ended_after: float | None = None
 
 
@@ -186,7 +163,8 @@ def stop(target: Target) -> Stop:
     instance = target.instances[0]
     found = Stop()
     notice = target.limits.notice
-    begun, second_half = threading.Event(), threading.Event()
+    kept = target.kept("in-flight.txt")
+    begun, second_half = threading.Semaphore(0), threading.Event()
     since: list[float] = []  # when the stop began, once it has
 
     def now() -> float:
@@ -209,22 +187,21 @@ def stop(target: Target) -> Stop:
                     client.close()
                 work.done.wait(0.02)
 
-    def halves() -> Iterator[bytes]:
-        half = len(FILE) // 2
-        yield FILE[:half]
-        begun.set()
+    def halves(content: bytes) -> Iterator[bytes]:
+        half = len(content) // 2
+        yield content[:half]
+        begun.release()
         second_half.wait(notice + target.limits.grace)
-        yield FILE[half:]
+        yield content[half:]
 
-    def slow_upload() -> None:
-        found.upload = "it never began"
+    def store_slowly(each: Kept) -> None:
+        found.in_flight[each.what] = "it never began"
         with target.visitor(seconds=notice + target.limits.grace + 10) as client:
             try:
-                length = {"Content-Length": str(len(FILE)), "Content-Type": "text/plain"}
-                status = client.ask("PUT", file_path(target, "in-flight.txt"), halves(), length).status
-                found.upload = "" if status < 300 else f"status {status}"
-            except NoResponse as error:
-                found.upload = str(error)
+                each.store(client, halves(each.call.body))
+                found.in_flight[each.what] = ""
+            except NoAnswer as error:
+                found.in_flight[each.what] = str(error)
 
     def watch(work: Background) -> None:
         while not work.done.is_set():
@@ -240,14 +217,14 @@ def stop(target: Target) -> Stop:
             work.done.wait(0.03)
 
     target.progress(f"stopping instance {instance.number} under load")
-    with Background() as watching, Background() as loading, Background() as uploading:
+    with Background() as watching, Background() as loading, Background() as storing:
         if target.paths.ready:
             watching.start(lambda: watch(watching))
         for keep_alive in (True, True, False):
             loading.start(lambda k=keep_alive: load(keep_alive=k, work=loading))  # type: ignore[misc] # bound now
-        if target.paths.files:
-            uploading.start(slow_upload)
-            begun.wait(10)
+        for each in kept:
+            storing.start(lambda e=each: store_slowly(e))  # type: ignore[misc] # bound now
+            begun.acquire(timeout=10)
         target.wait_until(lambda: found.requests > 10, 10)
         since.append(time.monotonic())
         command = target.stop(instance)
@@ -255,11 +232,11 @@ def stop(target: Target) -> Stop:
             loading.done.wait(notice)
             loading.join()
             command.check()
-            # While the listener is open nothing is being ended yet: any service would answer.
+            # While the listener is open nothing is ended yet: any service would answer.
             found.closed = target.wait_until(lambda: target.is_gone(instance), target.limits.grace / 2)
         finally:
             second_half.set()
-        uploading.join()
+        storing.join()
         if target.wait_until(lambda: target.is_gone(instance), target.limits.grace):
             found.ended_after = now()
         watching.join()

@@ -57,7 +57,7 @@ RED_ON_THE_CARELESS = {
 }
 RED_BESIDE_TWINS = {
     "1a.nothing_is_forged": "log as format string",
-    "2a.files_survive": "files in each replica's folder",
+    "2a.state_survives": "files in each replica's folder",
 }
 RED_ON_THE_HOSTILE = "5b.readiness_is_there"
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
+from conformance.kept import CONTENT
 from tests.support.service import PROJECT
 
 
@@ -62,7 +63,7 @@ def test_what_is_set_up_comes_first_and_whoever_was_signed_in_keeps_the_files() 
         ("POST /tenant", "", "by=command"),
         ("POST /tenants", "", '{"name": "a, b; c"}'),
         ("POST /Ada", "user=tenants", ""),
-        ("PUT /files/conform.txt", "user=Ada", "asked once"),
+        ("PUT /files/conform.txt", "user=Ada", CONTENT.decode()),
     ]
 
 

@@ -35,7 +35,7 @@ TWINS = (
     ),
     Twin(
         "files in each replica's folder",
-        "2a.files_are_shared",
+        "2a.state_is_shared",
         "read through",
         settings={"STORAGE_URL": "file://{folder}"},
     ),
@@ -100,7 +100,7 @@ TWINS = (
     Twin(
         "requests in flight cut off",
         "stop.requests_in_flight_finish",
-        "had begun before the stop",
+        "that was being stored when the stop began",
         settings={"SHUTDOWN_GRACE": "0s"},
     ),
 )

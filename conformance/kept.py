@@ -1,0 +1,84 @@
+"""What a service keeps: files, and the documents of a JSON API. How one is stored, and whether it is still the same."""
+
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import urljoin, urlsplit
+
+from conformance.http import Answer, Call, Client, NoAnswer
+
+CONTENT = b"a file that must survive " * 40
+
+
+@dataclass
+class Kept:
+    """One file or document. ``what``: which of them. ``where``: its path; "" until that is known."""
+
+    what: str
+    call: Call
+    where: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def store(self, client: Client, body: Iterable[bytes] | None = None) -> None:
+        """NoAnswer where it is refused. ``body``: its content in parts."""
+        headers = self.headers | {"Content-Length": str(len(self.call.body))}
+        answer = client.ask(self.call.method, self.call.path, body or self.call.body, headers)
+        if refusal := self.refusal(answer):
+            raise NoAnswer(f"{self.call.method} {client.base_url}{self.call.path} {refusal} {answer.text[:80]!r}")
+        self.where = self.where or place(client.base_url, self.call.path, answer.headers["Location"])
+
+    def refusal(self, answer: Answer) -> str:
+        """Why it is not stored, or can't be found again; "" where it can."""
+        if not 200 <= answer.status < 300:
+            return f"is answered {answer.status}"
+        return "" if self.where or answer.headers["Location"] else f"is answered {answer.status} without a Location"
+
+    def read_back(self, client: Client) -> str:
+        """What came instead of it; "" where it is right."""
+        try:
+            answer = client.get(self.where)
+        except NoAnswer as error:
+            return str(error)
+        if answer.status != 200:
+            return f"{client.base_url}{self.where}: {answer.status}"
+        return self.difference(answer)
+
+    def difference(self, answer: Answer) -> str:
+        """How it differs from what was stored; "" where it does not."""
+        return "" if answer.body == self.call.body else "other bytes than were stored"
+
+
+class Document(Kept):
+    """The service may add members of its own: an id, a time."""
+
+    def difference(self, answer: Answer) -> str:
+        try:
+            found = json.loads(answer.body)
+        except ValueError:
+            return f"not JSON: {answer.text[:80]!r}"
+        for name, value in json.loads(self.call.body).items():
+            if not isinstance(found, dict) or found.get(name) != value:
+                return f"the member {name!r} is not as it was stored: {answer.text[:80]!r}"
+        return ""
+
+
+def place(base_url: str, path: str, location: str) -> str:
+    """The path below ``base_url`` that a Location names in the response to ``path`` (RFC 9110 §10.2.2)."""
+    found = urlsplit(urljoin(path, location))
+    below = found.path.removeprefix(urlsplit(base_url).path.rstrip("/"))
+    return f"{below}?{found.query}" if found.query else below
+
+
+def a_file(folder: str, name: str) -> Kept:
+    """Below this path."""
+    path = f"{folder.rstrip('/')}/{name}"
+    return Kept("file", Call("PUT", path, CONTENT), path, {"Content-Type": "text/plain"})
+
+
+def a_document(call: Call) -> Kept:
+    """As this request makes it, with a word that is used once for {unique}. One that is PUT is at its own path."""
+    word = secrets.token_hex(8)
+    path, body = call.path.replace("{unique}", word), call.body.replace(b"{unique}", word.encode())
+    where = path if call.method == "PUT" else ""
+    return Document("document", Call(call.method, path, body), where, {"Content-Type": "application/json"})
