@@ -36,6 +36,7 @@ What a check lacks is said in its place in the table: "not run" is never "ok".
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m conformance",
+        usage="%(prog)s --base-url URL [option …]",  # before an error, all forty would hide its sentence
         allow_abbrev=False,  # half a name may be another option's tomorrow
         description="Prove from outside how a container is operated, on any service that answers HTTP.",
         epilog=EPILOG,
