@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
-from conformance.http import Answer, Call, Client, NoAnswer
+from conformance.http import Call, Client, NoResponse, Response
 
 CONTENT = b"a file that must survive " * 40
 
@@ -21,30 +21,30 @@ class Kept:
     headers: dict[str, str] = field(default_factory=dict)
 
     def store(self, client: Client, body: Iterable[bytes] | None = None) -> None:
-        """NoAnswer where it is refused. ``body``: its content in parts."""
+        """NoResponse where it is refused. ``body``: its content in parts."""
         headers = self.headers | {"Content-Length": str(len(self.call.body))}
         answer = client.ask(self.call.method, self.call.path, body or self.call.body, headers)
         if refusal := self.refusal(answer):
-            raise NoAnswer(f"{self.call.method} {client.base_url}{self.call.path} {refusal} {answer.text[:80]!r}")
+            raise NoResponse(f"{self.call.method} {client.base_url}{self.call.path} {refusal} {answer.text[:80]!r}")
         self.where = self.where or place(client.base_url, self.call.path, answer.headers["Location"])
 
-    def refusal(self, answer: Answer) -> str:
+    def refusal(self, answer: Response) -> str:
         """Why it is not stored, or can't be found again; "" where it can."""
         if not 200 <= answer.status < 300:
-            return f"is answered {answer.status}"
-        return "" if self.where or answer.headers["Location"] else f"is answered {answer.status} without a Location"
+            return f"gets {answer.status}"
+        return "" if self.where or answer.headers["Location"] else f"gets {answer.status} without a Location"
 
     def read_back(self, client: Client) -> str:
         """What came instead of it; "" where it is right."""
         try:
             answer = client.get(self.where)
-        except NoAnswer as error:
+        except NoResponse as error:
             return str(error)
         if answer.status != 200:
             return f"{client.base_url}{self.where}: {answer.status}"
         return self.difference(answer)
 
-    def difference(self, answer: Answer) -> str:
+    def difference(self, answer: Response) -> str:
         """How it differs from what was stored; "" where it does not."""
         return "" if answer.body == self.call.body else "other bytes than were stored"
 
@@ -52,7 +52,7 @@ class Kept:
 class Document(Kept):
     """The service may add members of its own: an id, a time."""
 
-    def difference(self, answer: Answer) -> str:
+    def difference(self, answer: Response) -> str:
         try:
             found = json.loads(answer.body)
         except ValueError:

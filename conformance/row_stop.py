@@ -18,7 +18,7 @@ def requests_are_served(target: Target) -> str:
     return f"{found.requests} requests from before the stop until {target.limits.notice:g} s after it, none failed"
 
 
-@check("stop", "A request in flight is answered.", needs=("stop", "kept"), stage=Stage.STOP)
+@check("stop", "A request in flight gets its response.", needs=("stop", "kept"), stage=Stage.STOP)
 def requests_in_flight_finish(target: Target) -> str:
     found = target.trial(stop)
     for what, wrong in found.in_flight.items():
@@ -28,7 +28,7 @@ def requests_in_flight_finish(target: Target) -> str:
     if not found.closed:
         raise NotRun("new connections were served to the end of half of --grace, so nothing was cut off yet")
     what = " and ".join(found.in_flight)
-    return f"a {what} that was being stored when the stop began, and to the end after the last connection, was answered"
+    return f"a {what} that began before the stop, and ended after the last new connection, got its response"
 
 
 @check("stop", "The process ends in time.", needs=("stop",), stage=Stage.STOP)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from conformance.http import SECONDS, Answer, Call, Client, NoAnswer, describe, number_in
+from conformance.http import SECONDS, Call, Client, NoResponse, Response, describe, number_in
 from conformance.kept import Kept, a_document, a_file
 
 T = TypeVar("T")
@@ -167,12 +167,10 @@ class Target:
             for call in self.paths.setup:
                 try:
                     answer = client.call(call)
-                except NoAnswer as error:
+                except NoResponse as error:
                     raise CommandFailed(f"--setup: {error}") from None
                 if answer.status >= 400:
-                    raise CommandFailed(
-                        f"--setup: {call.method} {call.path} is answered {answer.status} {answer.text[:80]!r}"
-                    )
+                    raise CommandFailed(f"--setup: {call.method} {call.path} gets {answer.status} {answer.text[:80]!r}")
             self.cookies = client.cookies
 
     def visitor(self, *, seconds: float = SECONDS) -> Client:
@@ -191,7 +189,7 @@ class Target:
 
         So a wrong option is told as what is to be given, and not as a broken practice.
         """
-        asked: list[tuple[str, str, str, Call | None, Callable[[Answer], str]]] = [
+        asked: list[tuple[str, str, str, Call | None, Callable[[Response], str]]] = [
             ("visits", "visits", "--visits-path", self.paths.visits, _refusal),
             ("sign_in", "sign-in", "--session-path", self.paths.sign_in, _refusal),
         ]
@@ -207,7 +205,7 @@ class Target:
                     client.cookies |= self.cookies
                 try:
                     answer = client.call(call)
-                except NoAnswer:
+                except NoResponse:
                     continue  # that is for the checks to say
                 said = refusal(answer)
                 if said and (answer.status < 500 or answer.status == 501):  # 501: the method is known nowhere
@@ -371,8 +369,8 @@ class Stopping:
         self._words.close()
 
 
-def _refusal(answer: Answer) -> str:
-    return f"is answered {answer.status}" if answer.status >= 400 else ""
+def _refusal(answer: Response) -> str:
+    return f"gets {answer.status}" if answer.status >= 400 else ""
 
 
 def tail(path: Path, start: int = 0) -> bytes:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from conformance.http import Client, NoAnswer
+from conformance.http import Client, NoResponse
 from conformance.kept import Kept
 from conformance.target import Background, Instance, Target, ask
 
@@ -200,7 +200,7 @@ def stop(target: Target) -> Stop:
             try:
                 each.store(client, halves(each.call.body))
                 found.in_flight[each.what] = ""
-            except NoAnswer as error:
+            except NoResponse as error:
                 found.in_flight[each.what] = str(error)
 
     def watch(work: Background) -> None:

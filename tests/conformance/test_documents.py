@@ -80,8 +80,8 @@ def test_a_document_that_is_cut_off_is_red(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((POST,), "POST /notes is answered 401: give --resource-path, or sign in by --setup"),
-        ((SIGN_IN, '--resource-path=POST /login {"text": "a"}'), "POST /login is answered 204 without a Location"),
+        ((POST,), "POST /notes gets 401: give --resource-path, or sign in by --setup"),
+        ((SIGN_IN, '--resource-path=POST /login {"text": "a"}'), "POST /login gets 204 without a Location"),
         ((SIGN_IN,), "give --files-path, below which files are kept, or --resource-path"),
     ],
 )

@@ -242,12 +242,12 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
     told = [line for line in required.stderr.splitlines() if not line.startswith("…")]
     assert told == [
         (
-            "session is required, but was not run: POST /visit is answered 404: give --visits-path; "
-            "PUT / is answered 405: give --session-path"
+            "session is required, but was not run: POST /visit gets 404: give --visits-path; "
+            "PUT / gets 405: give --session-path"
         ),
         (
             "5a.it_recovers is required, but was not run: give --store-stop-command and --store-start-command; "
-            "POST /visit is answered 404: give --visits-path"
+            "POST /visit gets 404: give --visits-path"
         ),
     ], "and 2b was left out by --only"
     failures = ET.parse(tmp_path / "required").getroot().findall("testcase/failure/..")
@@ -258,7 +258,7 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
     assert int(suite.get("skipped") or 0) == len(suite.findall("testcase/skipped")) > 10
     assert failed.returncode == 2, failed.stdout
     assert re.search("given up.*exit code 127: no-such-engine stop: .*not found", failed.stderr)
-    assert "ok       Liveness answers 200" in failed.stdout, "what was found before is told"
+    assert "ok       Liveness responds with 200" in failed.stdout, "what was found before is told"
     assert "0 BROKEN" in failed.stdout
     for options, words in (
         ((), "give --base-url"),

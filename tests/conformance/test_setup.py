@@ -74,7 +74,7 @@ def test_what_can_not_be_set_up_ends_the_run() -> None:
         wrong = conform(url, "--setup=tenants")
     assert [request for request, _, _ in asked] == ["POST /tenants", "PUT /nothing"]
     for done, words in (
-        (refused, "--setup: PUT /nothing is answered 404"),
+        (refused, "--setup: PUT /nothing gets 404"),
         (failed, "exit code 3: echo the tenant is there >&2; exit 3: the tenant is there"),
         (wrong, "--setup: 'tenants' is not like"),
     ):
