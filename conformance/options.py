@@ -149,9 +149,10 @@ def _table(config: str) -> tuple[Path, dict[str, Any]]:
 
 
 def _shared_table(path: Path) -> dict[str, Any] | None:
-    table = _toml(path).get("tool", {}).get("conformance")
+    tool = _toml(path).get("tool", {})
+    name, table = ("tool.conformance", tool.get("conformance")) if isinstance(tool, dict) else ("tool", tool)
     if table is not None and not isinstance(table, dict):
-        raise ValueError(f"{path}: tool.conformance is not a table")
+        raise ValueError(f"{path}: {name} is not a table")
     return table
 
 

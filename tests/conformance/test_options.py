@@ -59,6 +59,7 @@ def test_options_stand_in_a_file_and_the_environment_and_the_command_line_win(
         ("conformance.toml", "grace =", "conformance.toml: Invalid value"),
         ("pyproject.toml", "[tool.conformance]\nnope = 1", "pyproject.toml: there is no option 'nope'"),
         ("pyproject.toml", "[tool]\nconformance = 1", "pyproject.toml: tool.conformance is not a table"),
+        ("pyproject.toml", "tool = 1", "pyproject.toml: tool is not a table"),
     ],
 )
 def test_what_can_not_be_right_in_the_file_is_told(tmp_path: Path, file: str, content: str, words: str) -> None:
