@@ -10,7 +10,7 @@ def responds_with_200(target: Target, path: str | None, when: str) -> str:
     ``when``: the end of the advice, which is to respond with 200 there.
     """
     for instance in target.instances:
-        answer = ask(instance.platform, path or "/", seconds=5)
-        if answer.status != 200:
-            raise Broken(f"{instance.platform}{path}: {answer.status}", f"respond with 200 there {when}")
+        response = ask(instance.platform, path or "/", seconds=5)
+        if response.status != 200:
+            raise Broken(f"{instance.platform}{path}: {response.status}", f"respond with 200 there {when}")
     return "200"

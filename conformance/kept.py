@@ -23,43 +23,43 @@ class Kept:
     def store(self, client: Client, body: Iterable[bytes] | None = None) -> None:
         """NoResponse where it is refused. ``body``: its content in parts."""
         headers = self.headers | {"Content-Length": str(len(self.call.body))}
-        answer = client.ask(self.call.method, self.call.path, body or self.call.body, headers)
-        if refusal := self.refusal(answer):
-            raise NoResponse(f"{self.call.method} {client.base_url}{self.call.path} {refusal} {answer.text[:80]!r}")
-        self.where = self.where or place(client.base_url, self.call.path, answer.headers["Location"])
+        response = client.ask(self.call.method, self.call.path, body or self.call.body, headers)
+        if refusal := self.refusal(response):
+            raise NoResponse(f"{self.call.method} {client.base_url}{self.call.path} {refusal} {response.text[:80]!r}")
+        self.where = self.where or place(client.base_url, self.call.path, response.headers["Location"])
 
-    def refusal(self, answer: Response) -> str:
+    def refusal(self, response: Response) -> str:
         """Why it is not stored, or can't be found again; "" where it can."""
-        if not 200 <= answer.status < 300:
-            return f"gets {answer.status}"
-        return "" if self.where or answer.headers["Location"] else f"gets {answer.status} without a Location"
+        if not 200 <= response.status < 300:
+            return f"gets {response.status}"
+        return "" if self.where or response.headers["Location"] else f"gets {response.status} without a Location"
 
     def read_back(self, client: Client) -> str:
         """What came instead of it; "" where it is right."""
         try:
-            answer = client.get(self.where)
+            response = client.get(self.where)
         except NoResponse as error:
             return str(error)
-        if answer.status != 200:
-            return f"{client.base_url}{self.where}: {answer.status}"
-        return self.difference(answer)
+        if response.status != 200:
+            return f"{client.base_url}{self.where}: {response.status}"
+        return self.difference(response)
 
-    def difference(self, answer: Response) -> str:
+    def difference(self, response: Response) -> str:
         """How it differs from what was stored; "" where it does not."""
-        return "" if answer.body == self.call.body else "other bytes than were stored"
+        return "" if response.body == self.call.body else "other bytes than were stored"
 
 
 class Document(Kept):
     """The service may add members of its own: an id, a time."""
 
-    def difference(self, answer: Response) -> str:
+    def difference(self, response: Response) -> str:
         try:
-            found = json.loads(answer.body)
+            found = json.loads(response.body)
         except ValueError:
-            return f"not JSON: {answer.text[:80]!r}"
+            return f"not JSON: {response.text[:80]!r}"
         for name, value in json.loads(self.call.body).items():
             if not isinstance(found, dict) or found.get(name) != value:
-                return f"the member {name!r} is not as it was stored: {answer.text[:80]!r}"
+                return f"the member {name!r} is not as it was stored: {response.text[:80]!r}"
         return ""
 
 

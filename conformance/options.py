@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m conformance",
         usage="%(prog)s --base-url URL [option …]",  # before an error, all forty would hide its sentence
         allow_abbrev=False,  # half a name may be another option's tomorrow
-        description="Prove from outside how a container is operated, on any service that answers HTTP.",
+        description="Prove from outside how a container is operated, on any service that serves HTTP.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         "its routes",
         home_path=("/", "a page that needs no store"),
         visits_path=("POST /api/session/visits", "counts a visitor's visits, and says the number"),
-        visits_field=("visits", "the number's name in the JSON answer; else the first number in it counts"),
+        visits_field=("visits", "the number's name in the JSON response; else the first number in it counts"),
         session_path=('PUT /api/session {"name": "Ada"}', "signs a visitor in"),
         files_path=("/api/files", "files are put and read below it"),
         resource_path=("", """makes a JSON document: 'POST /notes {"text": "{unique}"}', or PUT /notes/{unique}"""),
@@ -90,14 +90,14 @@ def build_parser() -> argparse.ArgumentParser:
         kubectl_command=("", "kubectl in the service's namespace: 'kubectl --namespace seatrial'"),
         prometheus_command=(
             "",
-            "prints what Prometheus answers at the path that is put to its end: 'curl -s http://…'",
+            "prints Prometheus' response for the path that is put to its end: 'curl -s http://…'",
         ),
         secret_file=("", "files with secrets that the service was given, one a line, with commas"),
         writable=("", "paths that are meant to be written, with commas: /data"),
     )
     group(
         "what stands beside an application that can't be changed",
-        exporter_url=("", "where the exporter of its metrics answers"),
+        exporter_url=("", "where the exporter of its metrics listens"),
         agent_log=("", "a file with what the log agent wrote to stdout"),
         ledger_path=("", "logs the lines 'ledger N': '/log?from={from}&to={to}', N up to but not including {to}"),
         rotate_command=("", "rotates the log files of the application"),

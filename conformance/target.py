@@ -166,11 +166,12 @@ class Target:
         with self.visitor() as client:
             for call in self.paths.setup:
                 try:
-                    answer = client.call(call)
+                    response = client.call(call)
                 except NoResponse as error:
                     raise CommandFailed(f"--setup: {error}") from None
-                if answer.status >= 400:
-                    raise CommandFailed(f"--setup: {call.method} {call.path} gets {answer.status} {answer.text[:80]!r}")
+                if response.status >= 400:
+                    said = f"{response.status} {response.text[:80]!r}"
+                    raise CommandFailed(f"--setup: {call.method} {call.path} gets {said}")
             self.cookies = client.cookies
 
     def visitor(self, *, seconds: float = SECONDS) -> Client:
@@ -204,12 +205,12 @@ class Target:
                 if need == "kept":  # not before: signing in ends the session that the setup has begun
                     client.cookies |= self.cookies
                 try:
-                    answer = client.call(call)
+                    response = client.call(call)
                 except NoResponse:
                     continue  # that is for the checks to say
-                said = refusal(answer)
-                if said and (answer.status < 500 or answer.status == 501):  # 501: the method is known nowhere
-                    sign_in = ", or sign in by --setup" if answer.status in (401, 403) else ""
+                said = refusal(response)
+                if said and (response.status < 500 or response.status == 501):  # 501: the method is known nowhere
+                    sign_in = ", or sign in by --setup" if response.status in (401, 403) else ""
                     self._refused[need] = f"{call.method} {call.path} {said}: give {option}{sign_in}"
                     left_out[name] = None
         self.paths = replace(self.paths, **left_out)
@@ -369,8 +370,8 @@ class Stopping:
         self._words.close()
 
 
-def _refusal(answer: Response) -> str:
-    return f"gets {answer.status}" if answer.status >= 400 else ""
+def _refusal(response: Response) -> str:
+    return f"gets {response.status}" if response.status >= 400 else ""
 
 
 def tail(path: Path, start: int = 0) -> bytes:

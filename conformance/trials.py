@@ -22,7 +22,7 @@ class Kills:
 
     visits: list[tuple[str, str]] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
-    unseen: int = 0  # kills after which the address never stopped to answer
+    unseen: int = 0  # kills after which the address never stopped responding
 
 
 def kills(target: Target) -> Kills:
@@ -232,7 +232,7 @@ def stop(target: Target) -> Stop:
             loading.done.wait(notice)
             loading.join()
             command.check()
-            # While the listener is open nothing is ended yet: any service would answer.
+            # While the listener is open nothing is ended yet: any service would respond.
             found.closed = target.wait_until(lambda: target.is_gone(instance), target.limits.grace / 2)
         finally:
             second_half.set()
