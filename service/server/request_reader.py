@@ -82,7 +82,7 @@ class VisitorConnection:
         """Pass over the request. Whether it is certain where it ends, so that the connection can take another."""
         head = bytes(self._received[: self._needed])
         is_plain = head.startswith(b"GET ") and head.endswith(_USUAL, 0, head.find(b"\r\n") + 2)
-        if not is_plain or _MAY_BE_LAST.search(head):
+        if self._refusal or not is_plain or _MAY_BE_LAST.search(head):
             return False
         del self._received[: self._needed]
         return True

@@ -50,8 +50,9 @@ def test_a_peak_is_waited_out(tmp_path: Path) -> None:
         head("GET", "/api/instance", "Content-Length: 2") + b"{}",
         head("GET", "/api/instance", "Connection: TE, Close"),
         b"GET / HTTP/1.0\r\nHost: a\r\n\r\n",
+        head("GET", "/api/instance", "Expect: another"),
     ],
-    ids=["HEAD", "PUT", "a body", "wants to close", "HTTP/1.0"],
+    ids=["HEAD", "PUT", "a body", "wants to close", "HTTP/1.0", "a malformed one"],
 )
 def test_what_no_thread_is_free_for_is_refused(busy: Hold, request_: bytes) -> None:
     service = busy.service
