@@ -17,7 +17,7 @@ BRIEFLY = 1 / 4  # of QUEUE_TIMEOUT
 
 
 class RequestQueue(Generic[T]):
-    """First in, first out. ``put`` and ``late`` are for the main thread, ``take`` for the request threads."""
+    """First in, first out. ``take`` is for the request threads, all else for the main thread."""
 
     def __init__(self, timeout: float, most: int) -> None:
         """``timeout`` is QUEUE_TIMEOUT in seconds. ``most``: requests that may wait at once."""
@@ -25,33 +25,35 @@ class RequestQueue(Generic[T]):
         self._most = most
         self._waiting: deque[tuple[float, T]] = deque()  # with the time when each came (monotonic)
         self._since = math.inf  # monotonic: the queue has not been empty
-        self._lock = threading.Lock()
+        self._changed = threading.Condition(threading.Lock())
 
     def put(self, conn: T) -> None:
         """A request waits from now on."""
         now = time.monotonic()
-        with self._lock:
+        with self._changed:
             if not self._waiting:
                 self._since = now
             self._waiting.append((now, conn))
+            self._changed.notify()
 
-    def take(self) -> T | None:
-        """The request that has waited longest; None where it was refused meanwhile."""
-        with self._lock:
-            return self._waiting.popleft()[1] if self._waiting else None
+    def take(self) -> T:
+        """The request that has waited longest. Where there is none, it is waited for."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            return self._waiting.popleft()[1]
 
     def late(self) -> list[T]:
         """Take out the requests that have waited too long, or longest where there are too many."""
         found = []
         now = time.monotonic()
-        with self._lock:
+        with self._changed:
             while self._waiting and (len(self._waiting) > self._most or self._due() <= now):
                 found.append(self._waiting.popleft()[1])
         return found
 
     def patience(self) -> float:
         """Seconds until a request has waited too long; inf where none waits."""
-        with self._lock:
+        with self._changed:
             return max(0.0, self._due() - time.monotonic()) if self._waiting else math.inf
 
     def _due(self) -> float:

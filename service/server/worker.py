@@ -15,7 +15,6 @@ import socket
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.http import wsgi  # type: ignore[import-untyped] # gunicorn ships no types
@@ -49,7 +48,7 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
             self._settings.queue_timeout,
             self._settings.max_connections // 2,  # the others are for clients whose request is on its way
         )
-        self._connections = ConnectionSet(self.sockets, self._settings, self._start)
+        self._connections = ConnectionSet(self.sockets, self._settings, self._queue.put)
         self._finished: queue.SimpleQueue[tuple[VisitorConnection, bool]] = queue.SimpleQueue()
         self._is_ending = False
         self._refused = 0  # requests, since that was reported
@@ -64,7 +63,7 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         self._connections.open()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._connections.selector.register(self._wake, selectors.EVENT_READ, self._take_finished)
-        self._executor = self._start_threads()
+        self._start_threads()
         signal.signal(signal.SIGTERM, self._handle_sigterm)
         signal.signal(signal.SIGQUIT, lambda *_: sys.exit(0))
         for number in PARENTS_SIGNALS:
@@ -90,30 +89,21 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         with contextlib.suppress(OSError):
             super().notify()
 
-    def _start_threads(self) -> ThreadPoolExecutor:
+    def _start_threads(self) -> None:
         """The request threads, all started now: a limit on threads must not be found by a request."""
-        executor = ThreadPoolExecutor(self._settings.threads, thread_name_prefix="request")
-        all_started = threading.Event()
         try:
-            for _ in range(self._settings.threads):
-                executor.submit(all_started.wait)  # so that no thread is free for the next one
+            for number in range(self._settings.threads):
+                threading.Thread(target=self._serve, name=f"request_{number}", daemon=True).start()
         except RuntimeError as error:
             # Not fewer: bulkheads and readiness count on so many. The parent process tries again with another worker.
             self.log.critical("can't start THREADS=%d threads: %s; raise the limit", self._settings.threads, error)
             sys.exit(1)
-        finally:
-            all_started.set()
-        return executor
 
     def _handle_sigterm(self, *_: object) -> None:
         """End, if the parent has decided it. It also handles a SIGTERM to the whole process group."""
         if self.app.lifecycle.ending:
             self._is_ending = True
             os.eventfd_write(self._wake, 1)
-
-    def _start(self, conn: "VisitorConnection") -> None:
-        self._queue.put(conn)
-        self._executor.submit(self._serve_next)
 
     def _refuse_late(self) -> None:
         """Refuse what has waited too long for a thread."""
@@ -131,19 +121,17 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
             self.app.count_refused(self._refused)
             self._refused = 0
 
-    def _serve_next(self) -> None:
-        """Called in a thread, once for each request."""
-        conn = self._queue.take()
-        if conn is None:
-            return
-        is_kept = False
-        try:
-            is_kept = self._handle(conn)
-        except BaseException:  # nothing else would log it
-            self.log.exception("a request ended in an unexpected way")
-        finally:
-            self._finished.put((conn, is_kept))
-            os.eventfd_write(self._wake, 1)
+    def _serve(self) -> None:
+        """What a request thread does, until the process ends."""
+        while True:
+            conn, is_kept = self._queue.take(), False
+            try:
+                is_kept = self._handle(conn)
+            except BaseException:  # nothing else would log it
+                self.log.exception("a request ended in an unexpected way")
+            finally:
+                self._finished.put((conn, is_kept))
+                os.eventfd_write(self._wake, 1)
 
     def _handle(self, conn: "VisitorConnection") -> bool:
         """Serve the request that has arrived. Whether the connection can take another."""
@@ -218,7 +206,6 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
             self._cut()
         connections.close_waiting()
         self._report_refused()
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _wait_at_end(self) -> None:
         self.notify()

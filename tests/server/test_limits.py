@@ -322,7 +322,7 @@ def test_a_connection_lives_for_many_requests(client: RawClient) -> None:
 def test_heads_are_held_in_little_memory(tmp_path: Path) -> None:
     """300 connections would say 700 KiB of a head each; together they cost a fraction of a small container."""
     with running_service(tmp_path, HEAD_TIMEOUT="300s") as service:
-        before = memory(service)
+        before = service.memory
         clients = []
         for _ in range(300):
             client = RawClient(service.app_url)
@@ -331,14 +331,8 @@ def test_heads_are_held_in_little_memory(tmp_path: Path) -> None:
                 client.send(b"GET / HTTP/1.1\r\n" + (b"X-Long: " + b"v" * 8000 + b"\r\n") * 90)
         with Visitor(service.app_url) as visitor:
             assert visitor.get("/api/instance").status == 200
-        grown = memory(service) - before
+        grown = service.memory - before
         print(f"300 unfinished heads cost {grown / 2**20:.0f} MiB")
         for client in clients:
             client.close()
     assert grown < 60 * 2**20
-
-
-def memory(service: Service) -> int:
-    """The worker's resident memory in bytes."""
-    status = Path(f"/proc/{service.workers[0]}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024

@@ -79,6 +79,20 @@ def test_a_client_that_is_refused_keeps_its_connection(busy: Hold) -> None:
             assert client.answer().status == 200
 
 
+def test_a_refusal_leaves_nothing_behind(tmp_path: Path) -> None:
+    """An overload may last for hours."""
+    request, times = head("GET", "/api/instance"), 400
+    with holdable_service(tmp_path, THREADS="2", QUEUE_TIMEOUT="50ms", MAX_CONNECTIONS="10") as hold:
+        hold.take(2)
+        with waiting(hold.service, 8, request * times) as clients:
+            assert {client.answer().status for client in clients} == {503}
+            before = hold.service.memory
+            assert {client.answer().status for client in clients for _ in range(times - 1)} == {503}
+        grown = hold.service.memory - before
+    print(f"3200 refusals left {grown / 2**20:.1f} MiB")
+    assert grown < 3 * 2**20
+
+
 def test_the_platform_is_answered_meanwhile(busy: Hold) -> None:
     with waiting(busy.service, 5, head("GET", "/api/instance")), Visitor(busy.service.ops_url) as platform:
         assert platform.get("/health").status == 200

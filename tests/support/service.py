@@ -86,6 +86,13 @@ class Service:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
+    @property
+    def memory(self) -> int:
+        """The only worker's resident memory in bytes."""
+        (worker,) = self.workers
+        status = Path(f"/proc/{worker}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
     def _read_log(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
