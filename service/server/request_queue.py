@@ -20,11 +20,12 @@ class RequestQueue(Generic[T]):
     """First in, first out. ``take`` is for the request threads, all else for the main thread."""
 
     def __init__(self, timeout: float, most: int) -> None:
-        """``timeout`` is QUEUE_TIMEOUT in seconds. ``most``: requests that may wait at once."""
+        """``timeout`` is QUEUE_TIMEOUT in seconds. ``most``: requests that may wait while no thread is free."""
         self._timeout, self._briefly = timeout, timeout * BRIEFLY
         self._most = most
         self._waiting: deque[tuple[float, T]] = deque()  # with the time when each came (monotonic)
         self._since = math.inf  # monotonic: the queue has not been empty
+        self._free = 0  # threads that are in ``take``: they may not have run since a request came for them
         self._changed = threading.Condition(threading.Lock())
 
     def put(self, conn: T) -> None:
@@ -39,7 +40,9 @@ class RequestQueue(Generic[T]):
     def take(self) -> T:
         """The request that has waited longest. Where there is none, it is waited for."""
         with self._changed:
+            self._free += 1
             self._changed.wait_for(lambda: self._waiting)
+            self._free -= 1
             return self._waiting.popleft()[1]
 
     def late(self) -> list[T]:
@@ -47,7 +50,7 @@ class RequestQueue(Generic[T]):
         found = []
         now = time.monotonic()
         with self._changed:
-            while self._waiting and (len(self._waiting) > self._most or self._due() <= now):
+            while self._waiting and (len(self._waiting) > self._most + self._free or self._due() <= now):
                 found.append(self._waiting.popleft()[1])
         return found
 

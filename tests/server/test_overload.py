@@ -1,6 +1,8 @@
 """More requests than can be served: a peak is waited out, the rest is refused early, and the platform is answered."""
 
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +10,9 @@ import pytest
 
 from tests.support.hold import Hold, holdable_service, metric
 from tests.support.http import Visitor
-from tests.support.processes import wait_until
+from tests.support.processes import freeze, wait_until
 from tests.support.raw import RawClient, head
-from tests.support.service import Service
+from tests.support.service import Service, running_service
 
 THREADS = 2
 
@@ -40,6 +42,20 @@ def test_a_peak_is_waited_out(tmp_path: Path) -> None:
             assert hold.let_go() == [204] * THREADS
             assert [client.answer().status for client in clients] == [200] * 20
         assert metric(hold.service, "server_requests_refused_total") == 0
+
+
+def test_no_request_is_too_many_while_a_thread_is_free(tmp_path: Path) -> None:
+    """All visitors ask at once, and the worker sees it at one look, before any of its threads runs."""
+    request = head("GET", "/api/instance")
+    with running_service(tmp_path, THREADS="10", MAX_CONNECTIONS="10") as service:
+        with waiting(service, 10, request) as clients:
+            for _ in range(20):
+                assert [client.answer().status for client in clients] == [200] * 10
+                freeze(service.workers[0])
+                for client in clients:
+                    client.send(request)
+                os.kill(service.workers[0], signal.SIGCONT)
+            assert [client.answer().status for client in clients] == [200] * 10
 
 
 @pytest.mark.parametrize(
