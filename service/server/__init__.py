@@ -19,7 +19,7 @@ From SIGTERM to the exit:
 2. ``arbiter.py``: when the timer ends, ``handle_sigalrm`` raises StopIteration, on which gunicorn's main loop ends and
    calls ``stop``. That tells the workers to end and sends them SIGTERM.
 3. ``worker.py``: the loop ends. Connections in the backlog are taken, the listeners are closed, requests in flight have
-   SHUTDOWN_GRACE, and those that are not complete then are cut.
+   SHUTDOWN_GRACE. Those that still wait for a thread then are refused, and those that are not complete are cut.
 4. ``application.py``: ``_worker_exit`` closes the stores, and the worker exits.
 5. ``arbiter.py``: gunicorn has waited for all workers, and exits with 0.
 

@@ -54,6 +54,13 @@ class RequestQueue(Generic[T]):
                 found.append(self._waiting.popleft()[1])
         return found
 
+    def rest(self) -> list[T]:
+        """Take out all requests."""
+        with self._changed:
+            found = [conn for _, conn in self._waiting]
+            self._waiting.clear()
+        return found
+
     def patience(self) -> float:
         """Seconds until a request has waited too long; inf where none waits."""
         with self._changed:

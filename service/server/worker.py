@@ -73,7 +73,7 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         while not self._is_ending:
             self._connections.accept_while_there_is_room()
             self._connections.wait_for_events(min(LOOK_EVERY, self._queue.patience()))
-            self._refuse_late()
+            self._refuse(self._queue.late())
             if time.monotonic() - looked < LOOK_EVERY:
                 continue  # under load this loop turns thousands of times a second
             looked = time.monotonic()
@@ -105,15 +105,14 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
             self._is_ending = True
             os.eventfd_write(self._wake, 1)
 
-    def _refuse_late(self) -> None:
-        """Refuse what has waited too long for a thread."""
-        late = self._queue.late()
-        for conn in late:
+    def _refuse(self, waiting: list["VisitorConnection"]) -> None:
+        """Refuse requests that were taken out of the queue."""
+        for conn in waiting:
             conn.socket.setblocking(False)  # a response so small always fits into the system's buffer
             is_kept = conn.skip_request() and not self.app.lifecycle.draining
             error_responses.send_busy(conn.socket, is_kept=is_kept)
             self._connections.finish(conn, self._settings.keep_alive if is_kept else None)
-        self._refused += len(late)
+        self._refused += len(waiting)
 
     def _report_refused(self) -> None:
         if self._refused:
@@ -202,6 +201,7 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
             conn.deadline = min(conn.deadline, deadline if conn.began is not None else idle)
         while (connections.waiting or connections.working) and time.monotonic() < deadline:
             self._wait_at_end()
+        self._refuse(self._queue.rest())  # nothing was done for them: they may be sent elsewhere
         if connections.working:
             self._cut()
         connections.close_waiting()
@@ -210,7 +210,7 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
     def _wait_at_end(self) -> None:
         self.notify()
         self._connections.wait_for_events(0.1)
-        self._refuse_late()
+        self._refuse(self._queue.late())
         self._connections.close_late()
 
     def _cut(self) -> None:

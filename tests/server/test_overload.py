@@ -121,3 +121,16 @@ def test_requests_are_served_again_afterwards(busy: Hold) -> None:
         assert busy.let_go() == [204] * THREADS
         with Visitor(busy.service.app_url) as visitor:
             assert [visitor.get("/api/instance").status for _ in range(20)] == [200] * 20
+
+
+def test_what_still_waits_for_a_thread_when_the_grace_is_over_is_refused(tmp_path: Path) -> None:
+    """And not reset: nothing was done for it, so the client may send it elsewhere."""
+    with holdable_service(tmp_path, THREADS=str(THREADS), SHUTDOWN_GRACE="500ms") as hold:
+        hold.take(THREADS)
+        with waiting(hold.service, 5, head("POST", "/visits")) as clients:
+            assert hold.service.terminate() == 0
+            for client in clients:
+                refusal = client.answer()
+                assert (refusal.status, refusal.headers["Connection"]) == (503, "close")
+        cut = [r for r in hold.service.log if r["message"].startswith("cut after SHUTDOWN_GRACE")]
+        assert len(cut) == THREADS
