@@ -161,7 +161,7 @@ class ConnectionSet:
         while self.waiting and len(self.waiting) + len(self.working) > most:
             conn = next(iter(self.waiting))
             if conn.began is None and self.waiting[conn] == self._read:
-                self._read(conn)  # its next request may have arrived: an idle connection is closed, not that
+                self._try(self._read, conn)  # its next request may have arrived: an idle connection is closed, not that
             if next(iter(self.waiting), None) is conn:
                 self._close(conn)
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import os
 import resource
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from service.server.connections import ACCEPT_PAUSE
 from tests.probe import path_of
 from tests.support.hold import metric
-from tests.support.processes import wait_until
+from tests.support.processes import freeze, wait_until
 from tests.support.raw import RawClient, head
 from tests.support.service import PROJECT, Service, running_service
 
@@ -175,6 +177,26 @@ def test_a_call_that_fails_for_a_connection_ends_no_other(system: RefusingSystem
             next_one.send(head("GET", "/api/instance"))
             assert next_one.answer().status == 200
     assert system.service.workers == workers
+
+
+def test_a_call_that_fails_while_room_is_made_ends_no_other(tmp_path: Path) -> None:
+    """The longest idle connection has a request, which the worker finds when a new visitor needs its place."""
+    with refusing_system(tmp_path, MAX_CONNECTIONS="10") as system, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(system.service.app_url)) for _ in range(10)]
+        for client in clients:
+            client.send(head("GET", "/api/instance"))
+            assert client.answer().status == 200
+        (worker,) = system.service.workers
+        freeze(worker)
+        newest = stack.enter_context(RawClient(system.service.app_url))
+        clients[0].send(head("GET", "/api/instance"))
+        with system.refusing("settimeout", errno.EINVAL):  # which is called for a request
+            os.kill(worker, signal.SIGCONT)
+            clients[0].wait_for_close()
+        for client in (clients[-1], newest):
+            client.send(head("GET", "/api/instance"))
+            assert client.answer().status == 200
+        assert system.service.workers == [worker]
 
 
 def test_a_connection_that_can_t_be_shut_down_ends_alone(system: RefusingSystem) -> None:
