@@ -82,22 +82,11 @@ class ConnectionSet:
         """A request is over. The connection waits ``keep_alive`` seconds for the next one; None: it ends."""
         self.working.discard(conn)
         if keep_alive is None:
-            self._try(self._linger, conn)
+            self.attempt(self._linger, conn)
         else:
-            self._try(self._expect_next_request, conn, keep_alive)
+            self.attempt(self._expect_next_request, conn, keep_alive)
 
-    def close_late(self) -> None:
-        """Close connections that are past their deadline."""
-        now = time.monotonic()
-        for conn in [conn for conn in self.waiting if conn.deadline < now]:
-            if conn.began is not None and self.waiting[conn] == self._read:
-                self._forget(conn)
-                error_responses.send(conn.socket, 408, "The request took too long to arrive.")
-                self._try(self._linger, conn)
-            else:
-                self._close(conn)
-
-    def _try(self, step: Callable[..., None], conn: VisitorConnection, *more: Any) -> None:
+    def attempt(self, step: Callable[..., None], conn: VisitorConnection, *more: Any) -> None:
         """Take a step with a connection. An error ends the connection, and not the worker with all the others."""
         try:
             step(conn, *more)
@@ -107,6 +96,17 @@ class ConnectionSet:
             if conn in self.waiting:
                 self._forget(conn)
             conn.socket.close()
+
+    def close_late(self) -> None:
+        """Close connections that are past their deadline."""
+        now = time.monotonic()
+        for conn in [conn for conn in self.waiting if conn.deadline < now]:
+            if conn.began is not None and self.waiting[conn] == self._read:
+                self._forget(conn)
+                error_responses.send(conn.socket, 408, "The request took too long to arrive.")
+                self.attempt(self._linger, conn)
+            else:
+                self._close(conn)
 
     def _watch(self, listener: socket.socket) -> None:
         try:
@@ -133,7 +133,7 @@ class ConnectionSet:
         self.make_room(self._most - 1)
         client = ClientSocket(plain.family, plain.type, plain.proto, plain.detach())
         conn = VisitorConnection(client, address, listener.getsockname(), max_body=self._settings.max_upload_bytes)
-        self._try(self._expect_first_request, conn)
+        self.attempt(self._expect_first_request, conn)
         return True
 
     def _pause(self, error: OSError) -> None:
@@ -161,7 +161,8 @@ class ConnectionSet:
         while self.waiting and len(self.waiting) + len(self.working) > most:
             conn = next(iter(self.waiting))
             if conn.began is None and self.waiting[conn] == self._read:
-                self._try(self._read, conn)  # its next request may have arrived: an idle connection is closed, not that
+                # Its next request may have arrived: an idle connection is closed, not that.
+                self.attempt(self._read, conn)
             if next(iter(self.waiting), None) is conn:
                 self._close(conn)
 
@@ -252,7 +253,7 @@ class ConnectionSet:
 
     def _call(self, conn: VisitorConnection, then: Callable[[VisitorConnection], None]) -> None:
         if self.waiting.get(conn) == then:  # else another event of the same round has closed it to make room
-            self._try(then, conn)
+            self.attempt(then, conn)
 
     def _forget(self, conn: VisitorConnection) -> None:
         del self.waiting[conn]

@@ -108,11 +108,14 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
     def _refuse(self, waiting: list["VisitorConnection"]) -> None:
         """Refuse requests that were taken out of the queue."""
         for conn in waiting:
-            conn.socket.setblocking(False)  # a response so small always fits into the system's buffer
-            is_kept = conn.skip_request() and not self.app.lifecycle.draining
-            error_responses.send_busy(conn.socket, is_kept=is_kept)
-            self._connections.finish(conn, self._settings.keep_alive if is_kept else None)
+            self._connections.attempt(self._refuse_one, conn)
         self._refused += len(waiting)
+
+    def _refuse_one(self, conn: "VisitorConnection") -> None:
+        conn.socket.setblocking(False)  # a response so small always fits into the system's buffer
+        is_kept = conn.skip_request() and not self.app.lifecycle.draining
+        error_responses.send_busy(conn.socket, is_kept=is_kept)
+        self._connections.finish(conn, self._settings.keep_alive if is_kept else None)
 
     def _report_refused(self) -> None:
         if self._refused:

@@ -5,6 +5,7 @@ import errno
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,6 +198,28 @@ def test_a_call_that_fails_while_room_is_made_ends_no_other(tmp_path: Path) -> N
             client.send(head("GET", "/api/instance"))
             assert client.answer().status == 200
         assert system.service.workers == [worker]
+
+
+def test_a_call_that_fails_while_a_request_is_refused_ends_no_other(tmp_path: Path) -> None:
+    request = head("GET", "/api/instance")
+    with (
+        refusing_system(tmp_path, THREADS="2", QUEUE_TIMEOUT="50ms") as system,
+        RawClient(system.service.app_url) as refused,
+        RawClient(system.service.app_url) as held,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        refused.send(request)
+        assert refused.answer().status == 200
+        held.send(head("GET", f"/hold/{listener.getsockname()[1]}"))
+        wait_until("the thread held", lambda: metric(system.service, "http_server_active_requests") == 1)
+        with system.upload_in_flight() as upload:
+            workers = system.service.workers
+            with system.refusing("setblocking", errno.EINVAL):  # which is called before the response is sent
+                refused.send(request)
+                refused.wait_for_close()
+            upload.send(b"x")
+            assert upload.answer().status == 201
+        assert system.service.workers == workers
 
 
 def test_a_connection_that_can_t_be_shut_down_ends_alone(system: RefusingSystem) -> None:
