@@ -11,7 +11,7 @@ HEADERS = ("authorization", "authorisation", "cookie")
 # Anywhere in a name: "db_password", "X-Api-Key", "PHPSESSID", "refresh_token".
 NAMES = (
     "passw", "passphrase", "passcode", "pwd", "token", "secret", "signature", "credential", "api key",
-    "private key", "access key", "account key", "signing key", "encryption key",
+    "private key", "access key", "account key", "signing key", "encryption key", "idempotency key",
     # "Password" in other languages. "passw" has the German, Danish and Swedish loan words.
     "kennwort", "contraseña", "palavra passe", "mot de passe", "wachtwoord", "lösenord", "adgangskode", "salasana",
     # Azure: https://learn.microsoft.com/azure/api-management/api-management-subscriptions, and Functions' access keys

@@ -48,6 +48,7 @@ def _forget() -> Iterator[None]:
         f"[('X-Auth-Token', '{CANARY}'), ('A', 'b')]",
         f"access_token={CANARY}&x=1",
         f"api-key: {CANARY}",
+        f"Idempotency-Key: {CANARY}",
         f"private_key => {CANARY}",
         f"token%3D{CANARY}",
         f"redis://:{CANARY}@host:6379/0",
@@ -244,7 +245,8 @@ def test_of_a_url_the_password_is_known_by_value() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["password", "DB_PASSWORD", "X-Api-Key", "Set-Cookie", "access_token", "sig", "x" * 300 + "token"]
+    "name",
+    ["password", "DB_PASSWORD", "X-Api-Key", "Idempotency-Key", "Set-Cookie", "a_token", "sig", "x" * 300 + "token"],
 )
 def test_names_of_secrets(name: str) -> None:
     assert is_secret_name(name)
