@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from time import monotonic
 from typing import Any
 
 from flask import Response, request
 from prometheus_client import Gauge
 
-from service.bulkhead import Bulkhead
+from service.bulkhead import PATIENCE, Bulkhead
 from service.http.errors import RETRY_AFTER, Problem, error_response
 
 SMALL = 64 * 1024  # bytes; such a response fits into the socket's empty buffer (client_socket.py) and holds no thread
@@ -22,12 +23,14 @@ class TransferSlots:
         self._free = slots
         self._busy = busy
         self._bulkhead = bulkhead
-        self._lock = threading.Lock()
+        self._moved = 0.0  # monotonic: when a slot was last taken or given back
+        self._changed = threading.Condition()
 
     def take(self) -> "TransferSlot":
         """A slot for a transfer to or from the object store, also as a context.
 
-        A 503 Problem if none is free, StorageBusy if too many threads wait for the store already.
+        Where none is free, a peak is waited out as by a bulkhead: a 503 Problem where no slot has moved for PATIENCE.
+        StorageBusy if too many threads wait for the store already.
         """
         slot = self._take()
         try:
@@ -38,12 +41,14 @@ class TransferSlots:
         return slot
 
     def _take(self) -> "TransferSlot":
-        with self._lock:
-            if not self._free:
+        with self._changed:
+            patience = max(0.0, self._moved + PATIENCE - monotonic())
+            if not self._changed.wait_for(lambda: self._free > 0, patience):
                 raise Problem(
                     503, "All slots for transfers are in use. Please try again.", kind="busy", headers=RETRY_AFTER
                 )
             self._free -= 1
+            self._moved = monotonic()
             self._busy.inc()
         request.environ["service.is_transfer"] = True
         slot = TransferSlot()
@@ -51,9 +56,11 @@ class TransferSlots:
         return slot
 
     def _give_back(self) -> None:
-        with self._lock:
+        with self._changed:
             self._free += 1
+            self._moved = monotonic()
             self._busy.dec()
+            self._changed.notify()
 
     def limit(self, response: Response) -> Response:
         """The response, with a slot until it is sent; or the one that says that no slot is free."""

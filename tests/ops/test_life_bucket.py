@@ -114,6 +114,18 @@ def test_a_peak_of_a_bucket_that_works_is_served(tmp_path: Path) -> None:
         assert [one.result().status for one in asked] == [200] * len(asked)
 
 
+def test_a_peak_of_uploads_to_a_bucket_that_works_is_served(tmp_path: Path) -> None:
+    """More at once than there are slots for transfers."""
+
+    def upload(number: int) -> int:
+        with Visitor(service.app_url, timeout=60) as visitor:
+            return visitor.put(f"file-{number}", b"hello").status
+
+    with service_with_bucket(tmp_path) as (service, _, between), ThreadPoolExecutor(2 * THREADS) as pool:
+        between.delay = 0.02
+        assert [*pool.map(upload, range(4 * THREADS))] == [201] * 4 * THREADS
+
+
 def test_a_frozen_redis_is_felt_only_by_what_needs_it(tmp_path: Path) -> None:
     with redis_server(tmp_path) as redis:
         settings = {"SESSION_URL": redis.url, "SESSION_TIMEOUT": "10s", "THREADS": str(THREADS)}
