@@ -56,19 +56,21 @@ TOKENS = (
      r"[\w%.-]{10,}"),
     (("hooks.slack.com/services/", "hooks.slack.com/workflows/", "hooks.slack.com/triggers/"), r"[\w/-]{20,}"),
     (("sk_live_", "sk_test_", "rk_live_", "rk_test_"), r"[A-Za-z0-9]{10,}"),  # https://docs.stripe.com/keys
-    (("whsec_",), r"[A-Za-z0-9]{20,}"),  # https://docs.stripe.com/webhooks/signature
+    # base64: https://docs.stripe.com/webhooks/signature, https://github.com/standard-webhooks/standard-webhooks
+    (("whsec_",), r"[A-Za-z0-9+/]{20,}=*"),
     # OpenAI, Anthropic and others: gitleaks. A digit early on tells it from a name of words.
     (("sk-",), r"(?=[A-Za-z_-]{0,30}[0-9])[\w-]{20,}"),
     (("npm_",), r"[A-Za-z0-9]{36,}"),  # https://docs.npmjs.com/about-access-tokens; gitleaks
     (("pypi-",), r"[\w-]{50,}"),  # https://pypi.org/help/#apitoken; gitleaks
     (("hf_",), r"[A-Za-z0-9]{30,}"),  # Hugging Face: gitleaks
-    (("SG.",), r"[\w-]{16,32}\.[\w-]{16,64}"),  # SendGrid: detect-secrets
+    (("SG.",), r"[\w-]{16,32}\.[\w-]{16,}"),  # SendGrid: detect-secrets
     (("dop_v1_", "doo_v1_", "dor_v1_"), r"[0-9a-f]{64,}"),  # DigitalOcean: gitleaks
     (("hvs.", "hvb.", "hvr."), r"[\w-]{24,}"),  # https://developer.hashicorp.com/vault/docs/concepts/tokens
     (("dckr_pat_", "dckr_oat_"), r"[\w-]{20,}"),  # Docker Hub: gitleaks
     (("shpat_", "shpca_", "shppa_", "shpss_"), r"[0-9a-fA-F]{32,}"),  # Shopify: gitleaks
-    (("glsa_", "glc_"), r"\w{32,}"),  # Grafana: gitleaks
+    (("glsa_",), r"\w{32,}"),  # Grafana's service accounts: gitleaks
+    (("glc_",), r"[A-Za-z0-9+/]{32,}=*"),  # Grafana Cloud, base64: gitleaks
     (("dapi",), r"[0-9a-f]{32,}"),  # Databricks: gitleaks
     (("ATATT3",), r"[\w=-]{20,}"),  # Atlassian: gitleaks
-    (("AGE-SECRET-KEY-1",), r"[A-Z0-9]{58}"),  # https://age-encryption.org/v1
+    (("AGE-SECRET-KEY-1",), r"[A-Z0-9]{58,}"),  # https://age-encryption.org/v1
 )  # fmt: skip

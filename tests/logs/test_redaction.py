@@ -143,7 +143,13 @@ def test_a_name_that_is_a_secret_as_a_parameter_only(name: str) -> None:
 
 
 # The letters of each kind of token's rest that has not the usual ones.
-RESTS = {"hf_": "a1B2c3D4" * 5, "SG.": f"{'a1B2' * 5}.{'a1B2' * 10}", "AGE-SECRET-KEY-1": "A1" * 29}
+RESTS = {
+    "SG.": f"{'a1B2' * 5}.{'a1B2' * 20}",
+    "AGE-SECRET-KEY-1": "A1" * 40,
+    "whsec_": "a1/+" * 8,
+    "glc_": "a1/+" * 20 + "==",
+}
+WITH_SLASHES = {"whsec_", *(f"hooks.slack.com/{kind}/" for kind in ("services", "workflows", "triggers"))}
 TOKEN_STARTS = [first for firsts, _ in TOKENS for first in firsts]
 
 
@@ -159,7 +165,7 @@ def test_a_token_is_known_by_its_shape(first: str) -> None:
         (r"one\n", ""),
         ("(", ")"),
     ):
-        eaten = "/x" if first.startswith("hooks.") and after == "/x" else ""  # its parts are divided by slashes
+        eaten = "/x" if first in WITH_SLASHES and after == "/x" else ""
         assert redact(f"{before}{token}{after}") == f"{before}{REDACTED}{after.removeprefix(eaten)}"
     assert rest not in redact(f"/x%2F{quote(quote(token, safe=''), safe='')}%22")
     assert redact(f"{first}x") == f"{first}x"
