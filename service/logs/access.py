@@ -99,4 +99,4 @@ def _clip(value: str, most: int) -> str:
     if not (value.isascii() and value.isprintable()):
         value = value.encode("utf-8", "backslashreplace").decode()  # a lone surrogate is spelled out
         most //= 3
-    return value if len(value) <= most else value[:most] + CLIPPED.rstrip()
+    return value if len(value) <= most else value[:most] + CLIPPED.rstrip(" ")

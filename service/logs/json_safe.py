@@ -13,6 +13,7 @@ from service.logs.redaction import CLIPPED, LONG, REDACTED, clean, is_secret_nam
 
 MAX_DEPTH = 8
 MAX_NODES = 1000  # values in one field, all levels together
+LEFT_OUT = CLIPPED.strip(" ")  # in place of what is deeper or more
 
 _foreign = JsonEncoder()
 
@@ -66,7 +67,7 @@ class _Plain:
         if id(value) in path:
             return "<circular>"
         if len(path) >= MAX_DEPTH or self._left <= 0:
-            return CLIPPED.strip()
+            return LEFT_OUT
         inner = (*path, id(value))
         if isinstance(value, Mapping):
             return self._mapping(value, inner)
@@ -78,7 +79,7 @@ class _Plain:
         result: list[object] = []
         for item in value:
             if self._left <= 0:
-                result.append(CLIPPED.strip())
+                result.append(LEFT_OUT)
                 break
             result.append(self.convert(item, path))
         return result
@@ -87,7 +88,7 @@ class _Plain:
         result: dict[str, object] = {}
         for key, item in value.items():
             if self._left <= 0:
-                result[CLIPPED.strip()] = True
+                result[LEFT_OUT] = True
                 break
             name = describe(key)[:200]
             result[name] = REDACTED if is_secret(name, item) else self.convert(item, path)

@@ -55,7 +55,7 @@ class LogStream(io.TextIOBase):
         return self._descriptor
 
     def _emit(self, text: str) -> None:
-        text = text.rstrip()
+        text = text.rstrip()  # whatever Unicode calls white space: a line of it says nothing
         # A handler that writes its own errors to stderr would come back here for ever.
         if not text or getattr(self._busy, "now", False):
             return
