@@ -5,6 +5,7 @@ https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry#HttpRequest
 """
 
 import logging
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("service.access")
 
+_LENGTH = re.compile("0*([0-9]{1,18})")  # not \d, which has every script's digits
 _PRINTABLE = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -28,8 +30,8 @@ class AccessLog:
     def write(
         self, environ: "WSGIEnvironment", status: int, *, seconds: float, received: int, sent: int, complete: bool
     ) -> None:
-        """A request is over: ``received`` and ``sent`` are the bytes of the bodies; one that nobody
-        read has the size that the client declared.
+        """A request is over: ``received`` and ``sent`` are the bytes of the bodies. Of a body that nobody read, the
+        record has the size that the client declared.
 
         ``complete`` is false where the response's body was not sent to its end. From ``environ`` the record has the
         request line, a few headers, and ``service.client_ip`` (else REMOTE_ADDR). ``service.is_probe`` there marks a
@@ -45,7 +47,7 @@ class AccessLog:
         request: dict[str, object] = {
             "requestMethod": method,
             "requestUrl": origin + target if target.startswith("/") else target,
-            "requestSize": str(received or environ.get("CONTENT_LENGTH") or 0),
+            "requestSize": str(received) if received else _declared_size(environ),
             "status": status,
             "responseSize": str(sent),
             "remoteIp": _clip(environ.get("service.client_ip") or environ.get("REMOTE_ADDR") or "", 50),
@@ -73,6 +75,13 @@ def _level(status: int) -> int:
     if status < 500 or status == 501:
         return logging.INFO
     return logging.WARNING if status in (503, 507) else logging.ERROR
+
+
+def _declared_size(environ: "WSGIEnvironment") -> str:
+    """The Content-Length in bytes, or 0 where it is none that fits into the field's int64."""
+    length = environ.get("CONTENT_LENGTH")
+    match = _LENGTH.fullmatch(length) if length else None
+    return match[1] if match else "0"
 
 
 def _target(environ: "WSGIEnvironment") -> str:

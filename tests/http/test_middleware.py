@@ -311,7 +311,10 @@ def test_a_body_that_nobody_reads_has_the_size_that_was_declared(lines: Lines) -
     server = Server(app)
     server.ask("PUT", CONTENT_LENGTH="5", body=b"hello")
     server.ask("PUT", HTTP_TRANSFER_ENCODING="chunked", body=b"hello")
-    assert [record["httpRequest"]["requestSize"] for record in lines.access] == ["5", "0"]
+    for length in (f"{5:030}", "9" * 18, "9" * 30, "\u0665", "5 ", "five", ""):
+        server.ask("PUT", CONTENT_LENGTH=length)
+    sizes = [record["httpRequest"]["requestSize"] for record in lines.access]
+    assert sizes == ["5", "0", "5", "9" * 18, "0", "0", "0", "0", "0"]
     assert server.value("http_server_request_body_bytes_total") == 0
 
 
