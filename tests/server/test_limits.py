@@ -145,6 +145,15 @@ def test_chunks_are_taken_with_extensions_and_trailers(client: RawClient) -> Non
     assert client.answer().status == 200
 
 
+@pytest.mark.parametrize("filler", ["0", "1", " "], ids=["zeros", "digits", "spaces"])
+def test_a_long_length_is_refused_in_no_time(service: Service, filler: str) -> None:
+    """It is searched in the main thread. With a time that grows with the square, one such head stops all connections
+    for half a minute."""
+    with RawClient(service.app_url, timeout=15) as client:
+        client.send(head("GET", "/", f"Content-Length: {filler * 60_000}x"))
+        assert client.answer().status == 431
+
+
 def test_a_length_may_begin_with_zeros(client: RawClient) -> None:
     """RFC 9110 §8.6: any number of digits."""
     client.send(head("PUT", path_of("a"), f"Content-Length: {5:030}") + b"hello")
