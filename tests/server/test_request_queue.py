@@ -1,23 +1,15 @@
 """How long a request may wait for a thread. The time is the test's own, so that nothing is waited for."""
 
-from dataclasses import dataclass
 from math import inf
 
 import pytest
 
 from service.server import request_queue
 from service.server.request_queue import RequestQueue
+from tests.support.clock import Clock
 
 TIMEOUT = 1.0
 BRIEFLY = TIMEOUT / 4
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -4,16 +4,7 @@ import pytest
 
 from service import breaker
 from service.breaker import FAILURES, PAUSE, Breaker
-
-
-class Clock:
-    """Stands in for the time module."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture
