@@ -7,6 +7,7 @@ failed, nobody takes a connection, or nothing could be run), 130 interrupted.
 import argparse
 import importlib
 import json
+import math
 import pkgutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -92,6 +93,9 @@ def _target(options: argparse.Namespace) -> Target:
         Instance(number, base.rstrip("/"), ops.rstrip("/"), pid, log)
         for number, (base, ops, pid, log) in enumerate(zip(bases, *columns.values(), strict=True), 1)
     ]
+    for name in ("notice", "grace", "start_seconds", "outage"):
+        if not 0 <= getattr(options, name) < math.inf:  # nan is neither, and would be waited for without an end
+            raise ValueError(f"--{name.replace('_', '-')} must be a number of seconds, not {getattr(options, name)}")
     for path in filter(None, (options.json, options.junit)):
         if not path.parent.is_dir():
             raise ValueError(f"there is no folder {path.parent}")

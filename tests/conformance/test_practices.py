@@ -269,6 +269,8 @@ def test_what_is_not_given_is_not_run_and_wrong_use_is_told(tmp_path: Path) -> N
         (("--base-url", "http://localhost", "--log", "/nowhere"), "there is no file /nowhere"),
         (("--base-url", "http://localhost", "--files-path", "files"), "does not begin with /"),
         (("--base-url", "http://localhost", "--notice", "soon"), "invalid float value: 'soon'"),
+        (("--base-url", "http://localhost", "--grace", "nan"), "--grace must be a number of seconds, not nan"),
+        (("--base-url", "http://localhost", "--outage", "-1"), "--outage must be a number of seconds, not -1.0"),
         (("--base-url", "http://localhost:99999"), "is no address"),
         (("--base-url", "http://localhost", "--stop", "true"), "unrecognized arguments"),
         (
