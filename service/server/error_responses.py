@@ -1,6 +1,5 @@
 """Responses to requests that the application never sees, as problem documents."""
 
-import contextlib
 import socket
 
 from gunicorn.http import errors  # type: ignore[import-untyped] # gunicorn ships no types
@@ -22,12 +21,15 @@ def reason(error: errors.ParseException) -> tuple[int, str]:
     return _REASONS.get(type(error), (400, "The request is not valid HTTP."))
 
 
-def send_busy(client: socket.socket, *, is_kept: bool) -> None:
-    """Refuse a request because there are too many. ``is_kept``: the connection can take another one."""
+def send_busy(client: socket.socket, *, is_kept: bool) -> bool:
+    """Refuse a request because there are too many. ``is_kept``: the connection can take another one.
+
+    False where the response was not written whole: the connection has to end.
+    """
     body = problem_details.problem(
         503, "There are more requests than can be served. Please try again.", kind=f"{problem_details.KIND_POINTER}busy"
     )
-    _send(client, 503, body, "Retry-After: 1", *(() if is_kept else (_CLOSE,)))
+    return _send(client, 503, body, "Retry-After: 1", *(() if is_kept else (_CLOSE,)))
 
 
 def send(client: socket.socket, status: int, detail: str) -> None:
@@ -35,7 +37,7 @@ def send(client: socket.socket, status: int, detail: str) -> None:
     _send(client, status, problem_details.problem(status, detail), _CLOSE)
 
 
-def _send(client: socket.socket, status: int, body: bytes, *headers: str) -> None:
+def _send(client: socket.socket, status: int, body: bytes, *headers: str) -> bool:
     fields = (
         f"HTTP/1.1 {status} {problem_details.title(status)}",
         *headers,
@@ -46,5 +48,8 @@ def _send(client: socket.socket, status: int, body: bytes, *headers: str) -> Non
         "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'",
     )
     head = "".join(f"{field}\r\n" for field in fields) + "\r\n"
-    with contextlib.suppress(OSError):
+    try:
         client.sendall(head.encode("ascii") + body)
+    except OSError:
+        return False
+    return True

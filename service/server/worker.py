@@ -112,9 +112,9 @@ class HttpWorker(Worker):  # type: ignore[misc] # of gunicorn
         self._refused += len(waiting)
 
     def _refuse_one(self, conn: "VisitorConnection") -> None:
-        conn.socket.setblocking(False)  # a response so small always fits into the system's buffer
+        conn.socket.setblocking(False)  # a response so small fits into the system's buffer, if the client reads
         is_kept = conn.skip_request() and not self.app.lifecycle.draining
-        error_responses.send_busy(conn.socket, is_kept=is_kept)
+        is_kept = error_responses.send_busy(conn.socket, is_kept=is_kept) and is_kept
         self._connections.finish(conn, self._settings.keep_alive if is_kept else None)
 
     def _report_refused(self) -> None:

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from service.server import error_responses
 from tests.support.hold import Hold, holdable_service, metric
 from tests.support.http import Visitor
 from tests.support.processes import freeze, wait_until
@@ -134,3 +136,15 @@ def test_what_still_waits_for_a_thread_when_the_grace_is_over_is_refused(tmp_pat
                 assert (refusal.status, refusal.headers["Connection"]) == (503, "close")
         cut = [r for r in hold.service.log if r["message"].startswith("cut after SHUTDOWN_GRACE")]
         assert len(cut) == THREADS
+
+
+def test_a_refusal_that_does_not_fit_is_told_to_the_worker() -> None:
+    """A client that reads nothing: its connection must end, or it would wait for the response for ever."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        assert error_responses.send_busy(ours, is_kept=True)
+        with contextlib.suppress(BlockingIOError):
+            while ours.send(b"x" * 65536):
+                pass
+        assert not error_responses.send_busy(ours, is_kept=True)
